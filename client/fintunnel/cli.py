@@ -1,0 +1,93 @@
+"""The command line. The other packages' commands are entry points, loaded only when they are called."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import typer
+
+from fintunnel.errors import FinTunnelError
+
+__all__ = ["app", "main"]
+
+_HELP = {
+    "dataset": "从数据库生成指令集",
+    "train": "训练 4-bit LoRA 适配器",
+    "serve": "启动 /analyze 服务，可经 ngrok 公开",
+}
+_EXTRA = {"dataset": "training", "train": "training", "serve": "server"}
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="把财经消息数据库变成自己的金融分析模型，并用一个环境变量接入你的智能体。",
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C."""
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    _use_utf8()
+    _add_commands()
+    try:
+        app(args=[argument for argument in given if argument != "--debug"], prog_name="fintunnel")
+    except FinTunnelError as error:
+        _fail(str(error), error.exit_status, debug)
+    except KeyboardInterrupt:
+        _fail("已中断。", 130, debug)
+    except Exception as error:
+        _fail(f"程序出错：{type(error).__name__}: {error}（加 --debug 可看完整信息）", 1, debug)
+
+
+def _fail(message: str, status: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    typer.echo(f"[错误] {message}", err=True)
+    raise SystemExit(status)
+
+
+def _use_utf8() -> None:
+    """Chinese comes out whole on any console, the GBK ones of Windows too."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding="utf-8", errors="replace")
+
+
+def _add_commands() -> None:
+    registered = {command.name for command in app.registered_commands}
+    for entry_point in sorted(entry_points(group="fintunnel.commands"), key=lambda point: point.name):
+        if entry_point.name not in registered:
+            _add_command(entry_point)
+
+
+def _add_command(entry_point: EntryPoint) -> None:
+    name = entry_point.name
+
+    def run(context: typer.Context) -> Any:
+        try:
+            command: typer.Typer = entry_point.load()
+            return command(args=context.args, prog_name=f"fintunnel {name}", standalone_mode=False)
+        except ModuleNotFoundError as error:
+            raise _missing_extra(name, error) from error
+
+    app.command(
+        name,
+        help=_HELP.get(name, entry_point.value),
+        add_help_option=False,  # the command's own --help answers
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(run)
+
+
+def _missing_extra(name: str, error: ModuleNotFoundError) -> FinTunnelError:
+    extra = _EXTRA.get(name, "all")
+    failure = FinTunnelError(
+        f"fintunnel {name} 还需要 {error.name}。请运行：python -m pip install \"fintunnel[{extra}]\""
+    )
+    failure.exit_status = 2
+    return failure

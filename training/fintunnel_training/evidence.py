@@ -1,0 +1,89 @@
+"""What a person shows after training: `training_info.json` and the loss curve; and the memory it took."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["TrainingInfo", "peak_memory_gib", "plot_loss", "write_training_info"]
+
+
+class TrainingInfo(BaseModel):
+    """The facts of one run. Times in seconds, memory in GiB (GPU memory on a GPU, else of the process)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    base: str
+    device: str
+    quantization: str
+    precision: str
+    options: dict[str, Any]
+    target_modules: list[str]
+    samples: int
+    samples_shortened: int
+    samples_dropped: int
+    tokens_per_epoch: int
+    trainable_parameters: int
+    total_parameters: int
+    steps: int
+    epochs_done: float
+    seconds: float
+    first_loss: float
+    last_loss: float
+    peak_memory_gib: float
+    versions: dict[str, str]
+    trainable_share: float = 0.0
+    file_bytes: dict[str, int] = {}
+
+
+def write_training_info(folder: Path, info: TrainingInfo) -> None:
+    info = info.model_copy(
+        update={
+            "trainable_share": round(info.trainable_parameters / info.total_parameters, 6),
+            "file_bytes": {p.name: p.stat().st_size for p in sorted(folder.iterdir()) if p.is_file()},
+        }
+    )
+    (folder / "training_info.json").write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def plot_loss(history: list[dict[str, Any]], path: Path) -> None:
+    """Loss by step, with its running mean, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    steps = [entry["step"] for entry in history]
+    losses = [entry["loss"] for entry in history]
+    window = max(1, len(losses) // 20)
+    means = [
+        sum(losses[max(0, i - window + 1) : i + 1]) / len(losses[max(0, i - window + 1) : i + 1])
+        for i in range(len(losses))
+    ]
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot(steps, losses, color="#9db8d9", linewidth=1, label="loss per step")
+    if window > 1:
+        axes.plot(steps, means, color="#1f4e8c", linewidth=2, label=f"mean of {window} steps")
+    axes.set(xlabel="step", ylabel="training loss (answers only)", title="Training loss")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def peak_memory_gib(device: str) -> float:
+    if device != "cpu":
+        import torch
+
+        return float(torch.cuda.max_memory_allocated(device)) / 2**30
+    if sys.platform == "win32":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset) / 2**30
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)  # macOS counts bytes, Linux KiB

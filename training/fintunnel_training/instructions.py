@@ -1,0 +1,195 @@
+"""Reads and writes instruction files: JSONL rows of `instruction`, `input`, `output` and optional `meta`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from fintunnel.prompt import Style
+from fintunnel.wire import AnalyzeRequest, Edges, NewsRequest, ReportRequest
+from pydantic import TypeAdapter, ValidationError
+
+from fintunnel_training.dataset import SPLITS, Dataset
+from fintunnel_training.errors import DataError
+
+__all__ = ["InstructionFile", "InstructionRow", "read_instructions", "split_paths", "write_dataset"]
+
+_REQUEST: TypeAdapter[NewsRequest | ReportRequest] = TypeAdapter(AnalyzeRequest)
+
+
+@dataclass(frozen=True)
+class InstructionRow:
+    """`request` and `style` come from `meta` where FinTunnel made the row: such a prompt can be shortened by
+    `prompt.fit`. A row made elsewhere has None and is used as it stands."""
+
+    instruction: str
+    input: str
+    output: str
+    request: NewsRequest | ReportRequest | None
+    style: Style
+
+
+@dataclass(frozen=True)
+class InstructionFile:
+    """`edges` and `splits` come from the card beside the file; None and empty where there is none."""
+
+    rows: list[InstructionRow]
+    sha256: str
+    edges: Edges | None
+    splits: dict[str, str]
+
+
+def split_paths(out: Path) -> dict[str, Path]:
+    """`X.jsonl` → train `X.jsonl`, val `X.val.jsonl`, test `X.test.jsonl`."""
+    return {split: out if split == "train" else out.with_suffix(f".{split}.jsonl") for split in SPLITS}
+
+
+def write_dataset(dataset: Dataset, out: Path, *, source_sha256: str) -> list[Path]:
+    """Write the three splits and the card; every file is complete under its own name or not there.
+
+    Returns:
+        the paths written.
+    """
+    contents: dict[Path, str] = {}
+    hashes = {}
+    for split, path in split_paths(out).items():
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in dataset.rows[split])
+        contents[path] = text
+        hashes[path.name] = hashlib.sha256(text.encode()).hexdigest()
+    card = dataset.card | {"source_sha256": source_sha256, "files_sha256": hashes}
+    contents[_card_path(out)] = json.dumps(card, ensure_ascii=False, indent=2) + "\n"
+    contents[out.with_suffix(".card.md")] = _card_markdown(card)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for path, text in contents.items():
+            _partial(path).write_text(text, encoding="utf-8", newline="\n")
+        for path in contents:
+            os.replace(_partial(path), path)
+    except OSError as error:
+        raise DataError(f"写不了 {error.filename or out}：{error.strerror}") from error
+    finally:
+        for path in contents:
+            _partial(path).unlink(missing_ok=True)
+    return list(contents)
+
+
+def read_instructions(path: Path) -> InstructionFile:
+    """Read a JSONL file, its own or anybody's.
+
+    Raises:
+        DataError: no such file, or a line that is not a row (with its number).
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"读不了指令集 {path}：{error.strerror}") from error
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise DataError(f"{path} 第 {line} 行不是 UTF-8 编码") from error
+    # Split on "\n" alone: str.splitlines would break rows at U+2028 and other marks that JSON allows inside.
+    lines = enumerate(text.split("\n"), 1)
+    rows = [_parse(line, f"{path} 第 {number} 行") for number, line in lines if line.strip()]
+    if not rows:
+        raise DataError(f"{path} 里没有任何一行数据")
+    edges, splits = _read_card(_card_path(path))
+    return InstructionFile(rows, hashlib.sha256(raw).hexdigest(), edges, splits)
+
+
+def _parse(line: str, where: str) -> InstructionRow:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{where}不是 JSON：{error}") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where}应是一个 JSON 对象")
+    fields = {}
+    for name in ("instruction", "input", "output"):
+        value = row.get(name, "" if name == "input" else None)
+        if not isinstance(value, str):
+            raise DataError(f"{where}缺少文本字段 {name}")
+        fields[name] = value
+    if not fields["output"].strip():
+        raise DataError(f"{where}的 output 是空的")
+    request, style = _request_of(row.get("meta"), where)
+    return InstructionRow(**fields, request=request, style=style)
+
+
+def _request_of(meta: object, where: str) -> tuple[NewsRequest | ReportRequest | None, Style]:
+    """What FinTunnel's own rows say of themselves; another tool's `meta` may hold anything and is left alone."""
+    if not isinstance(meta, dict) or "request" not in meta or "prompt_version" not in meta:
+        return None, "json"
+    style = meta.get("style", "json")
+    if style not in get_args(Style):
+        raise DataError(f"{where}的 meta.style 未知：{style!r}")
+    try:
+        return _REQUEST.validate_python(meta["request"]), style
+    except ValidationError as error:
+        raise DataError(f"{where}的 meta.request 无效：{error.errors()[0]['msg']}") from error
+
+
+def _card_path(path: Path) -> Path:
+    return path.with_suffix(".card.json")
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
+
+
+def _read_card(path: Path) -> tuple[Edges | None, dict[str, str]]:
+    if not path.is_file():
+        return None, {}
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        splits = {split: " – ".join(period) for split, period in card["periods_utc"].items()}
+        return Edges.model_validate(card["edges"]), splits
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"数据卡 {path} 损坏：{error}。请重新运行 fintunnel dataset build。") from error
+
+
+def _card_markdown(card: dict[str, Any]) -> str:
+    def table(title: str, counts: dict[str, dict[str, int]]) -> list[str]:
+        lines = [f"| {title} | train | val | test |", "| --- | ---: | ---: | ---: |"]
+        return lines + [
+            f"| {name} | {' | '.join(str(row[split]) for split in SPLITS)} |" for name, row in counts.items()
+        ] + [""]
+
+    edges = card["edges"]
+    lines = [
+        "# 数据卡",
+        "",
+        f"标的 {card['ticker']}，随机种子 {card['seed']}，提示词版本 {card['prompt_version']}，"
+        f"源数据库 SHA-256 `{card['source_sha256'][:16]}…`。",
+        "",
+        f"读到 {card['events_read']} 条事件；去掉的："
+        + ("；".join(f"{reason} {count}" for reason, count in card["events_dropped"].items()) or "无")
+        + "。",
+        "",
+        "| 划分（按时间，间隔 " + str(card["embargo_min"]) + " 分钟） | 事件 | 行 | 时段（UTC） |",
+        "| --- | ---: | ---: | --- |",
+        *(
+            f"| {split} | {card['events'][split]} | {card['rows'][split]} | {' – '.join(card['periods_utc'][split])} |"
+            for split in SPLITS
+        ),
+        "",
+        *table("类型", card["rows_by_kind"]),
+        *table("影响", card["impact"]),
+        *table("方向", card["direction"]),
+        "标签的含义（r 为发布后 "
+        f"{card['horizon_min']} 分钟收益，m 为此前常见波动；分位数只取自训练时段）：",
+        "",
+        f"- 影响 = |r|/m，分界 {edges['impact'][0]:.3f} 和 {edges['impact'][1]:.3f}",
+        f"- 方向 = r/m，分界 {edges['direction'][0]:.3f} 和 {edges['direction'][1]:.3f}",
+        f"- 预期兑现：|此前涨跌| ≥ {edges['priced_in_pre_return'] * 100:.3f}% 且与消息方向一致（或符合预期）",
+        f"- 观望：波幅 ≥ {edges['wait_and_see_volatility'] * 100:.3f}% 且 |此前涨跌| ≤ "
+        f"{edges['wait_and_see_pre_return'] * 100:.3f}%",
+        "",
+        "已知局限：理由由规则写成，只依据发布前已知的信息；财报问答里的公司和数字是模拟的；"
+        "15 分钟方向接近随机，请勿据此交易。",
+    ]
+    return "\n".join(lines) + "\n"

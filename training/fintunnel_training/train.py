@@ -1,0 +1,341 @@
+"""The QLoRA recipe, top to bottom: instruction file → 4-bit base → LoRA adapter folder.
+
+Dettmers et al. (2023), "QLoRA": the base frozen in NF4 with double quantisation, low-rank adapters on every
+linear layer trained in float32. The loss is on the answers alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fintunnel.errors import PromptTooLongError
+from fintunnel.prompt import Message, Prompt, fit, render_prompt
+
+from fintunnel_training.adapter import MANIFEST, read_adapter, write_manifest
+from fintunnel_training.base import LoadedBase, Quantization, load_base, prompt_tokens
+from fintunnel_training.errors import DataError, TrainingError
+from fintunnel_training.evidence import TrainingInfo, peak_memory_gib, plot_loss, write_training_info
+from fintunnel_training.instructions import InstructionFile, InstructionRow, read_instructions
+
+__all__ = ["EncodedRows", "TrainOptions", "encode_rows", "lora_weights_to_float32", "train"]
+
+IGNORED = -100  # label of tokens that carry no loss
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    data: Path
+    out: Path
+    base: str
+    epochs: float = 3.0
+    batch_size: int = 4
+    """rows per step and device; more is faster and takes more memory"""
+    accumulation: int = 1
+    """steps whose gradients are added before the weights move: a larger batch in the memory of a small one"""
+    learning_rate: float = 2e-4
+    max_length: int = 512
+    """tokens per row; texts are shortened to it, answers never"""
+    lora_r: int = 8
+    """rank of the adapter: its capacity and its size"""
+    lora_alpha: int = 16
+    """scale: the adapter's output is multiplied by alpha / r"""
+    lora_dropout: float = 0.05
+    quantization: Quantization = "nf4"
+    max_steps: int | None = None
+    """end after so many steps, whatever the epochs say"""
+    save_steps: int = 50
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """`rows` hold `input_ids` and `labels` of equal length (labels are -100 up to the answer)."""
+
+    rows: list[dict[str, list[int]]]
+    shortened: int
+    dropped: int
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(row["input_ids"]) for row in self.rows)
+
+
+def train(options: TrainOptions) -> Path:
+    """Train an adapter and write its folder to `options.out`, complete or not at all.
+
+    Raises:
+        TrainingError: the data, the base or the target folder cannot be used, or the loss became NaN.
+    """
+    data = read_instructions(options.data)
+    partial = _prepare_folder(options.out)
+
+    _say(f"加载基座 {options.base}（{options.quantization}）…")
+    base = load_base(options.base, options.quantization)
+    encoded = encode_rows(data.rows, base.tokenizer, options.max_length)
+    _say(
+        f"{len(encoded.rows)} 行、{encoded.tokens} 个 token（其中 {encoded.shortened} 行的正文被缩短，"
+        f"{encoded.dropped} 行放不下、已去掉）；设备 {base.device}，精度 {base.precision.dtype}"
+    )
+
+    partial.mkdir(parents=True)
+    trainer = _build_trainer(base, encoded, options, partial / "checkpoints")
+    started = time.monotonic()
+    trainer.train()
+    seconds = time.monotonic() - started
+
+    _write_adapter_folder(trainer, base, data, encoded, options, partial, seconds)
+    _replace(options.out, partial)
+    return options.out
+
+
+# --- the data ---------------------------------------------------------------------------------------
+
+
+def encode_rows(rows: Iterable[InstructionRow], tokenizer: Any, max_length: int) -> EncodedRows:
+    """Tokenise rows as they will be served. A prompt too long for its answer is shortened by `prompt.fit`;
+    a row that cannot be is dropped and counted, because a cut answer teaches a model never to stop."""
+    encoded: list[dict[str, list[int]]] = []
+    shortened = dropped = 0
+    for row in rows:
+        messages, was_shortened = _fitted_messages(row, tokenizer, max_length)
+        ids, labels = _encode(messages, row.output, tokenizer)
+        if len(ids) > max_length:
+            dropped += 1
+            continue
+        shortened += was_shortened
+        encoded.append({"input_ids": ids, "labels": labels})
+    if not encoded:
+        raise DataError(f"每一行都超过 {max_length} 个 token，没有可训练的数据。请调大 --max-length。")
+    return EncodedRows(encoded, shortened, dropped)
+
+
+def _fitted_messages(row: InstructionRow, tokenizer: Any, max_length: int) -> tuple[list[Message], bool]:
+    messages = Prompt(row.instruction, row.input).messages()
+    if row.request is None:
+        return messages, False
+
+    def count(candidate: list[Message]) -> int:
+        return len(_encode(candidate, row.output, tokenizer)[0])
+
+    try:
+        request, shortened = fit(row.request, max_length, count, row.style)
+    except PromptTooLongError:
+        return messages, False  # too long as it is: the caller drops and counts it
+    return (render_prompt(request, row.style).messages(), True) if shortened else (messages, False)
+
+
+def _encode(messages: list[Message], answer: str, tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The conversation as tokens, ended by the end token, and its labels: the answer's tokens alone."""
+    prompt = prompt_tokens(tokenizer, messages)
+    ids = [*prompt_tokens(tokenizer, messages, answer), int(tokenizer.eos_token_id)]
+    # Where the template puts a space before the answer, the last tokens may differ from the bare prompt's.
+    answer_start = next(
+        (i for i, (a, b) in enumerate(zip(prompt, ids, strict=False)) if a != b), min(len(prompt), len(ids))
+    )
+    return ids, [IGNORED] * answer_start + ids[answer_start:]
+
+
+# --- the trainer ------------------------------------------------------------------------------------
+
+
+def _build_trainer(base: LoadedBase, encoded: EncodedRows, options: TrainOptions, checkpoints: Path) -> Any:
+    # trl takes seconds to import: only here, where training really starts.
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import set_seed
+    from trl import SFTConfig, SFTTrainer
+
+    from fintunnel_training.progress import ProgressCallback
+
+    set_seed(options.seed)
+    on_gpu = base.device != "cpu"
+    steps = options.max_steps or math.ceil(
+        len(encoded.rows) / (options.batch_size * options.accumulation) * options.epochs
+    )
+    config = SFTConfig(
+        output_dir=str(checkpoints),
+        num_train_epochs=options.epochs,
+        max_steps=options.max_steps or -1,
+        per_device_train_batch_size=options.batch_size,
+        gradient_accumulation_steps=options.accumulation,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, steps // 30),
+        # 8-bit paged optimizer states live in CPU memory when the GPU runs out; there is none on a CPU.
+        optim="paged_adamw_8bit" if on_gpu else "adamw_torch",
+        fp16=base.precision.fp16,
+        bf16=base.precision.bf16,
+        use_cpu=not on_gpu,
+        # Recomputes activations instead of keeping them: what lets 7B train in 15 GB. On a CPU only slower.
+        gradient_checkpointing=on_gpu,
+        max_length=None,  # encode_rows has seen to it, without cutting answers
+        dataset_kwargs={"skip_prepare_dataset": True},
+        packing=False,  # needs FlashAttention, which a T4 lacks
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # it would hide NaN losses
+        save_strategy="steps",
+        save_steps=options.save_steps,
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,  # ProgressCallback has the bar
+        dataloader_pin_memory=on_gpu,
+        seed=options.seed,
+    )
+    trainer = SFTTrainer(
+        model=base.model,
+        args=config,
+        train_dataset=Dataset.from_list(encoded.rows),
+        processing_class=base.tokenizer,
+        peft_config=LoraConfig(
+            r=options.lora_r,
+            lora_alpha=options.lora_alpha,
+            lora_dropout=options.lora_dropout,
+            target_modules="all-linear",
+            bias="none",
+            task_type="CAUSAL_LM",
+        ),
+        callbacks=[ProgressCallback(tokens_per_epoch=encoded.tokens)],
+    )
+    _drop_default_printer(trainer)
+    lora_weights_to_float32(trainer.model)
+    return trainer
+
+
+def lora_weights_to_float32(model: Any) -> None:
+    """SFTTrainer casts the adapter of a 4-bit model to bf16 whatever the precision; under fp16 the gradient
+    scaler cannot unscale bf16 gradients and fails on a T4. float32 is right under every precision."""
+    import torch
+
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.float32)
+
+
+def _drop_default_printer(trainer: Any) -> None:
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)  # prints every log entry as a dict
+
+
+# --- the folder -------------------------------------------------------------------------------------
+
+
+def _prepare_folder(out: Path) -> Path:
+    """Check that `out` may be written and return the folder to work in until everything is complete."""
+    if out.exists() and not out.is_dir():
+        raise TrainingError(f"--out {out} 是一个文件，请换一个目录")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise TrainingError(f"--out {out} 不是空目录，也不是适配器目录。为免覆盖您的文件，请换一个目录。")
+    partial = out.with_name(out.name + ".partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    return partial
+
+
+def _write_adapter_folder(
+    trainer: Any,
+    base: LoadedBase,
+    data: InstructionFile,
+    encoded: EncodedRows,
+    options: TrainOptions,
+    folder: Path,
+    seconds: float,
+) -> None:
+    import torch
+
+    model = trainer.model
+    lora = model.peft_config["default"]
+    lora.base_model_name_or_path = base.info.id  # not the path of this machine's cache
+    dtype = getattr(torch, base.precision.dtype)
+    weights = {name: p.detach().to("cpu", dtype) for name, p in model.named_parameters() if p.requires_grad}
+    # 16 bits: half the size, and what the base computes in when it is served.
+    model.save_pretrained(folder, state_dict=weights)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
+    base.tokenizer.save_pretrained(folder)
+
+    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    (folder / "log_history.jsonl").write_text(
+        "".join(json.dumps(entry) + "\n" for entry in trainer.state.log_history), encoding="utf-8"
+    )
+    plot_loss(history, folder / "loss_curve.png")
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    versions = {
+        name: version(name) for name in ("fintunnel", "torch", "transformers", "peft", "trl", "bitsandbytes")
+    }
+    write_training_info(
+        folder,
+        TrainingInfo(
+            base=base.info.id,
+            device=_device_name(base.device),
+            quantization=base.quantization,
+            precision=base.precision.dtype,
+            options={
+                name: value
+                for name, value in asdict(options).items()
+                if name not in ("data", "out", "base", "quantization")
+            },
+            target_modules=sorted(lora.target_modules),
+            samples=len(encoded.rows),
+            samples_shortened=encoded.shortened,
+            samples_dropped=encoded.dropped,
+            tokens_per_epoch=encoded.tokens,
+            trainable_parameters=trainable,
+            total_parameters=_logical_parameters(model),
+            steps=trainer.state.global_step,
+            epochs_done=round(float(trainer.state.epoch or 0), 3),
+            seconds=round(seconds, 1),
+            first_loss=history[0]["loss"],
+            last_loss=history[-1]["loss"],
+            peak_memory_gib=round(peak_memory_gib(base.device), 2),
+            versions=versions,
+        ),
+    )
+    write_manifest(
+        folder,
+        base=base.info,
+        quantization=base.quantization,
+        target_modules=sorted(lora.target_modules),
+        edges=data.edges,
+        splits=data.splits,
+        data_sha256=data.sha256,
+        versions=versions,
+    )
+    read_adapter(folder)  # as the server will
+
+
+def _replace(out: Path, partial: Path) -> None:
+    """Put the complete folder in place; an adapter that stood there goes only after that."""
+    old = out.with_name(out.name + ".old")
+    if old.exists():
+        shutil.rmtree(old)
+    if out.exists():
+        out.rename(old)
+    partial.rename(out)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def _logical_parameters(model: Any) -> int:
+    """Parameters as the architecture counts them: two 4-bit weights share a stored byte."""
+    return sum(p.numel() * (2 if p.__class__.__name__ == "Params4bit" else 1) for p in model.parameters())
+
+
+def _device_name(device: str) -> str:
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    return str(torch.cuda.get_device_name(device))
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
