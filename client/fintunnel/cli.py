@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from fintunnel.analyze_command import analyze
 from fintunnel.errors import FinTunnelError
 
 __all__ = ["app", "main"]
@@ -26,6 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="把财经消息数据库变成自己的金融分析模型，并用一个环境变量接入你的智能体。",
 )
+
+
+app.command("analyze")(analyze)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -87,7 +91,7 @@ def _add_command(entry_point: EntryPoint) -> None:
 def _missing_extra(name: str, error: ModuleNotFoundError) -> FinTunnelError:
     extra = _EXTRA.get(name, "all")
     failure = FinTunnelError(
-        f"fintunnel {name} 还需要 {error.name}。请运行：python -m pip install \"fintunnel[{extra}]\""
+        f'fintunnel {name} 还需要 {error.name}。请运行：python -m pip install "fintunnel[{extra}]"'
     )
     failure.exit_status = 2
     return failure

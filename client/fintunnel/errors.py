@@ -68,9 +68,7 @@ class APIError(FinTunnelError):
         request_id: to find the request in the server's log.
     """
 
-    def __init__(
-        self, message: str, *, status: int, code: str | None = None, request_id: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, status: int, code: str | None = None, request_id: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code

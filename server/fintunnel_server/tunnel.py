@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Timer
 
 from .errors import TunnelFailed
 
@@ -67,9 +68,7 @@ def _failure(error: Exception, token: str) -> TunnelFailed:
         return TunnelFailed(f"ngrok 隧道没有打开（{found[0]}）：{_ADVICE[found[1]]}")
     reason = re.sub(r"(\\[nr]|\s)+", " ", lines[0].replace(token, "***"))[:500]
     if isinstance(error, PyngrokNgrokInstallError):
-        advice = (
-            "手工下载 https://ngrok.com/download ，用 PYNGROK_NGROK_PATH 指向它；有代理就设 HTTPS_PROXY。"
-        )
+        advice = "到 https://ngrok.com/download 手工下载，设 PYNGROK_NGROK_PATH；有代理就设 HTTPS_PROXY。"
     else:  # /api/endpoints came with agent 3.30
         advice = "检查网络能否连上 ngrok；自备的 ngrok 程序要可执行，3.30 或更新的版本（ngrok update）。"
     return TunnelFailed(f"ngrok 隧道没有打开：{reason}\n{advice}")
@@ -107,6 +106,14 @@ def open_tunnel(port: int, *, authtoken: str | None, domain: str | None = None) 
         raise TunnelFailed(f"PYNGROK_NGROK_PATH 指向的文件不存在：{binary}。改成 ngrok 程序的完整路径。")
     if process.is_process_running(str(binary)):  # pyngrok would share it, and we would kill another's agent
         raise TunnelFailed("本进程已经开着一个 ngrok。先关掉那条隧道（ngrok.kill()），再打开新的。")
+
+    def kill_silent_agent() -> None:
+        # pyngrok waits for the next log line without a limit and hands out no handle before the agent is up.
+        if started := process._current_processes.get(str(binary)):
+            started.proc.kill()
+
+    watchdog = Timer(2 * _AGENT_TIMEOUT, kill_silent_agent)  # pyngrok's two limits: to start, to answer
+    watchdog.daemon = True
     for name in ("pyngrok.ngrok", "pyngrok.process", "pyngrok.process.ngrok"):
         # Not removed on exit: pyngrok may log one more line after the kill. An equal filter is added once.
         logging.getLogger(name).addFilter(_Redact(token))
@@ -123,11 +130,14 @@ def open_tunnel(port: int, *, authtoken: str | None, domain: str | None = None) 
                 if not binary.exists():
                     installer.install_ngrok(str(binary), timeout=_DOWNLOAD_TIMEOUT)
                 with _loopback_past_proxies():
+                    watchdog.start()
                     tunnel = ngrok.connect(
                         f"http://127.0.0.1:{port}", name="fintunnel", pyngrok_config=config, **options
                     )
             except (PyngrokError, HTTPException, OSError, ValueError) as error:
                 raise _failure(error, token) from None  # the cause repeats the agent's log, token and all
+            finally:
+                watchdog.cancel()
             yield str(tunnel.public_url)
         finally:
             ngrok.kill(config)

@@ -116,9 +116,7 @@ def read_adapter(folder: Path, *, allow_unverified: bool = False) -> Manifest | 
     if not path.is_file():
         if allow_unverified:
             return None
-        raise AdapterError(
-            f"{folder} 没有 {MANIFEST}，无法确认它是为哪个基座训练的。确定要用，请加 --allow-unverified"
-        )
+        raise AdapterError(f"{folder} 没有 {MANIFEST}，无法确认它是为哪个基座训练的。确定要用，请加 --allow-unverified")
     manifest = _parse(path)
     for name, expected in manifest.files.items():
         file = folder / name

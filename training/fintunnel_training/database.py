@@ -116,9 +116,7 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
         raise DatabaseError(f"{path} 缺少：{'、'.join(missing)}")
 
 
-def _check_not_empty(
-    path: Path, ticker: str, events: list[Event], prices: Prices, returns: dict[str, float]
-) -> None:
+def _check_not_empty(path: Path, ticker: str, events: list[Event], prices: Prices, returns: dict[str, float]) -> None:
     empty = [
         what
         for what, count in (

@@ -127,9 +127,7 @@ def _split(labelled: Sequence[LabelledEvent], dropped: Counter[str]) -> dict[str
 # --- training rows ----------------------------------------------------------------------------------
 
 
-def _training_rows(
-    events: Sequence[LabelledEvent], edges: Edges, num_samples: int, rng: random.Random
-) -> list[Row]:
+def _training_rows(events: Sequence[LabelledEvent], edges: Edges, num_samples: int, rng: random.Random) -> list[Row]:
     reports = round(num_samples * SHARES["report"])
     market = round(num_samples * SHARES["market"])
     news = num_samples - reports - market
@@ -184,9 +182,7 @@ def _draw_by_signal(
 # --- validation and test rows -----------------------------------------------------------------------
 
 
-def _evaluation_rows(
-    events: Sequence[LabelledEvent], edges: Edges, split: str, rng: random.Random
-) -> list[Row]:
+def _evaluation_rows(events: Sequence[LabelledEvent], edges: Edges, split: str, rng: random.Random) -> list[Row]:
     without_context = _flags(len(events), round(len(events) * _WITHOUT_CONTEXT_SHARE), rng)
     rows = [
         _news_row(item, edges, split, rng, with_context=not without)
@@ -300,9 +296,7 @@ def _card(
         "events_read": len(market.events),
         "events_dropped": dict(sorted(dropped.items())),
         "events": {split: len(part) for split, part in parts.items()},
-        "events_with_context": {
-            split: sum(item.context is not None for item in part) for split, part in parts.items()
-        },
+        "events_with_context": {split: sum(item.context is not None for item in part) for split, part in parts.items()},
         "periods_utc": {split: period(part) for split, part in parts.items()},
         "embargo_min": _EMBARGO_MIN,
         "horizon_min": HORIZON_MIN,
@@ -315,9 +309,7 @@ def _card(
             rows, lambda row: "context" not in row["meta"]["request"], lambda row: "event_id" in row["meta"]
         ).get("true", {}),
         "impact": _count(rows, lambda row: row["meta"]["labels"]["impact"], lambda row: "labels" in row["meta"]),
-        "direction": _count(
-            rows, lambda row: row["meta"]["labels"]["direction"], lambda row: "labels" in row["meta"]
-        ),
+        "direction": _count(rows, lambda row: row["meta"]["labels"]["direction"], lambda row: "labels" in row["meta"]),
     }
 
 

@@ -32,9 +32,7 @@ class Indicator:
     below: tuple[str, ...]
 
 
-def _indicator(
-    pattern: str, polarity: Literal[-1, 0, 1], above: tuple[str, ...], below: tuple[str, ...]
-) -> Indicator:
+def _indicator(pattern: str, polarity: Literal[-1, 0, 1], above: tuple[str, ...], below: tuple[str, ...]) -> Indicator:
     return Indicator(re.compile(pattern), polarity, above, below)
 
 
@@ -118,7 +116,11 @@ _NEWS = (
     (r"就业|通胀|CPI|GDP|PMI|非农|失业", "经济数据", "数据偏弱增强降息预期、利多黄金，偏强则相反"),
     (r"央行|利率|降息|加息|欧洲央行|日本央行", "央行政策", "宽松压低利率、利于黄金，但本币走弱会抬升美元"),
     (r"原油|OPEC|油价|天然气", "能源", "油价影响通胀预期，对黄金是间接的，方向取决于利率反应"),
-    (r"人民币|离岸|逆回购|LPR|国常会|财政部|商务部|证监会|A股|港股", "中国政策与市场", "风险偏好与实物金需求方向相反，短线影响通常有限"),
+    (
+        r"人民币|离岸|逆回购|LPR|国常会|财政部|商务部|证监会|A股|港股",
+        "中国政策与市场",
+        "风险偏好与实物金需求方向相反，短线影响通常有限",
+    ),
     (r"公司|股价|财报|营收|净利|英伟达|特斯拉|苹果|芯片|AI", "公司与产业", "主要影响股市情绪，对黄金只有间接影响"),
     (r"", "综合消息", "对黄金没有直接的传导，要看是否改变避险情绪或美元"),
 )
@@ -156,9 +158,7 @@ def explain_market(context: Context | None, priced_in: bool, wait_and_see: bool,
         return "资料里没有发布前的行情，无法判断是预期兑现还是观望。"
     verdicts = []
     if priced_in:
-        verdicts.append(
-            rng.choice(("涨跌幅度明显且与消息方向相符，属于预期兑现", "价格已提前反映消息，属于预期兑现"))
-        )
+        verdicts.append(rng.choice(("涨跌幅度明显且与消息方向相符，属于预期兑现", "价格已提前反映消息，属于预期兑现")))
     if wait_and_see:
         verdicts.append(rng.choice(("波动大而涨跌小，多空拉锯，属于观望", "振幅较宽却没有方向，市场在观望")))
     if not verdicts:
@@ -174,9 +174,7 @@ def _lookup(figures: Figures) -> Indicator:
 def _release(figures: Figures, rng: random.Random) -> list[str]:
     unit = figures.unit or ""
     actual = f"{format_number(figures.actual or 0.0)}{unit}"
-    reference, name = (
-        (figures.consensus, "预期") if figures.consensus is not None else (figures.previous, "前值")
-    )
+    reference, name = (figures.consensus, "预期") if figures.consensus is not None else (figures.previous, "前值")
     if reference is None:
         return [f"实际值{actual}，没有可比的预期和前值", "影响取决于市场此前的定价"]
     surprise = (figures.actual or 0.0) - reference

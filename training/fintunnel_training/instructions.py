@@ -155,9 +155,11 @@ def _read_card(path: Path) -> tuple[Edges | None, dict[str, str]]:
 def _card_markdown(card: dict[str, Any]) -> str:
     def table(title: str, counts: dict[str, dict[str, int]]) -> list[str]:
         lines = [f"| {title} | train | val | test |", "| --- | ---: | ---: | ---: |"]
-        return lines + [
-            f"| {name} | {' | '.join(str(row[split]) for split in SPLITS)} |" for name, row in counts.items()
-        ] + [""]
+        return (
+            lines
+            + [f"| {name} | {' | '.join(str(row[split]) for split in SPLITS)} |" for name, row in counts.items()]
+            + [""]
+        )
 
     edges = card["edges"]
     lines = [
@@ -180,8 +182,7 @@ def _card_markdown(card: dict[str, Any]) -> str:
         *table("类型", card["rows_by_kind"]),
         *table("影响", card["impact"]),
         *table("方向", card["direction"]),
-        "标签的含义（r 为发布后 "
-        f"{card['horizon_min']} 分钟收益，m 为此前常见波动；分位数只取自训练时段）：",
+        f"标签的含义（r 为发布后 {card['horizon_min']} 分钟收益，m 为此前常见波动；分位数只取自训练时段）：",
         "",
         f"- 影响 = |r|/m，分界 {edges['impact'][0]:.3f} 和 {edges['impact'][1]:.3f}",
         f"- 方向 = r/m，分界 {edges['direction'][0]:.3f} 和 {edges['direction'][1]:.3f}",

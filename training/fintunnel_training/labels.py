@@ -67,7 +67,5 @@ def signal_labels(event: Event, context: Context | None, edges: Edges) -> Signal
     priced_in = moved >= edges.priced_in_pre_return and (
         expected == "in_line" or (expected is not None and (context.pre_return > 0) == (expected == "up"))
     )
-    wait_and_see = (
-        context.volatility >= edges.wait_and_see_volatility and moved <= edges.wait_and_see_pre_return
-    )
+    wait_and_see = context.volatility >= edges.wait_and_see_volatility and moved <= edges.wait_and_see_pre_return
     return Signals(priced_in=priced_in, wait_and_see=wait_and_see)

@@ -29,9 +29,7 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # transformers' 
         del args, control, kwargs
         self._bar.update(state.global_step - self._bar.n)
 
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
-    ) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         del args, control, kwargs
         loss = (logs or {}).get("loss")
         if loss is None:

@@ -41,7 +41,7 @@ class _Company:
 
     @property
     def source(self) -> str:
-        return f"{self.name}{self.year}年年度报告"
+        return f"{self.name}{self.year}年报"
 
 
 def make_report(rng: random.Random, kind: str) -> ReportExample:
@@ -49,8 +49,12 @@ def make_report(rng: random.Random, kind: str) -> ReportExample:
     return KINDS[kind](rng)
 
 
+def _number(hundredths: int) -> str:
+    return f"{hundredths / 100:.2f}"
+
+
 def _yi(hundredths: int) -> str:
-    return f"{hundredths / 100:.2f}亿元"
+    return f"{_number(hundredths)}亿元"
 
 
 def _percent(part: int, whole: int) -> str:
@@ -81,10 +85,10 @@ def _company(rng: random.Random, year: int, other_than: str = "") -> _Company:
 def _income(c: _Company, rng: random.Random) -> Passage:
     text = rng.choice(
         (
-            f"{c.year}年，公司实现营业收入{_yi(c.revenue)}，上年同期为{_yi(c.previous_revenue)}；"
-            f"营业成本{_yi(c.cost)}，净利润{_yi(c.net_profit)}。",
-            f"报告期内营业收入为{_yi(c.revenue)}（上年{_yi(c.previous_revenue)}），"
-            f"营业成本为{_yi(c.cost)}，净利润为{_yi(c.net_profit)}。",
+            f"（单位：亿元）营业收入{_number(c.revenue)}，上年{_number(c.previous_revenue)}；"
+            f"营业成本{_number(c.cost)}；净利润{_number(c.net_profit)}。",
+            f"本年营收{_number(c.revenue)}亿元（上年{_number(c.previous_revenue)}亿元），"
+            f"成本{_number(c.cost)}亿元，净利润{_number(c.net_profit)}亿元。",
         )
     )
     return Passage(text=text, source=c.source, page=rng.randint(5, 30))
@@ -93,10 +97,10 @@ def _income(c: _Company, rng: random.Random) -> Passage:
 def _balance(c: _Company, rng: random.Random) -> Passage:
     text = rng.choice(
         (
-            f"截至{c.year}年末，总资产{_yi(c.assets)}，总负债{_yi(c.liabilities)}；"
-            f"全年经营活动现金流净额{_yi(c.operating_cash)}。",
-            f"年末资产总计{_yi(c.assets)}，负债合计{_yi(c.liabilities)}，"
-            f"经营活动产生的现金流量净额为{_yi(c.operating_cash)}。",
+            f"（单位：亿元）年末总资产{_number(c.assets)}，总负债{_number(c.liabilities)}；"
+            f"经营活动现金流净额{_number(c.operating_cash)}。",
+            f"年末资产{_number(c.assets)}亿元，负债{_number(c.liabilities)}亿元，"
+            f"经营现金流净额{_number(c.operating_cash)}亿元。",
         )
     )
     return Passage(text=text, source=c.source, page=rng.randint(31, 80))
@@ -120,23 +124,19 @@ def _growth(rng: random.Random) -> ReportExample:
     c, finish = _one_company(rng, "growth", _income, "{name}{year}年营业收入同比增长多少？")
     change = c.revenue - c.previous_revenue
     word = "增长" if change >= 0 else "下降"
-    return finish(
-        f"营业收入由{_yi(c.previous_revenue)}变为{_yi(c.revenue)}，同比{word}{_percent(abs(change), c.previous_revenue)}。"
-    )
+    rate = _percent(abs(change), c.previous_revenue)
+    return finish(f"营业收入由{_yi(c.previous_revenue)}变为{_yi(c.revenue)}，同比{word}{rate}。")
 
 
 def _gross_margin(rng: random.Random) -> ReportExample:
     c, finish = _one_company(rng, "gross_margin", _income, "{name}{year}年的毛利率是多少？")
-    return finish(
-        f"毛利为{_yi(c.revenue - c.cost)}，营业收入为{_yi(c.revenue)}，毛利率为{_percent(c.revenue - c.cost, c.revenue)}。"
-    )
+    profit = c.revenue - c.cost
+    return finish(f"毛利为{_yi(profit)}，营业收入为{_yi(c.revenue)}，毛利率为{_percent(profit, c.revenue)}。")
 
 
 def _net_margin(rng: random.Random) -> ReportExample:
     c, finish = _one_company(rng, "net_margin", _income, "{name}{year}年的净利率是多少？")
-    return finish(
-        f"净利润{_yi(c.net_profit)}，营业收入{_yi(c.revenue)}，净利率为{_percent(c.net_profit, c.revenue)}。"
-    )
+    return finish(f"净利润{_yi(c.net_profit)}，营业收入{_yi(c.revenue)}，净利率为{_percent(c.net_profit, c.revenue)}。")
 
 
 def _leverage(rng: random.Random) -> ReportExample:

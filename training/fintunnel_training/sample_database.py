@@ -84,9 +84,7 @@ def _fill(connection: sqlite3.Connection) -> None:
         _add_impact(connection, event_id, local - _BEIJING_AHEAD, close)
 
 
-def _add_impact(
-    connection: sqlite3.Connection, event_id: str, at: datetime, close: dict[datetime, float]
-) -> None:
+def _add_impact(connection: sqlite3.Connection, event_id: str, at: datetime, close: dict[datetime, float]) -> None:
     after = at + timedelta(minutes=HORIZON_MIN)
     if at not in close or after not in close:
         return

@@ -6,11 +6,13 @@ linear layer trained in float32. The loss is on the answers alone.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -28,6 +30,7 @@ from fintunnel_training.instructions import InstructionFile, InstructionRow, rea
 
 __all__ = ["EncodedRows", "TrainOptions", "encode_rows", "lora_weights_to_float32", "train"]
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 IGNORED = -100  # label of tokens that carry no loss
 
 
@@ -87,6 +90,7 @@ def train(options: TrainOptions) -> Path:
     )
 
     partial.mkdir(parents=True)
+    _keep_freed_memory()
     trainer = _build_trainer(base, encoded, options, partial / "checkpoints")
     started = time.monotonic()
     trainer.train()
@@ -149,6 +153,9 @@ def _encode(messages: list[Message], answer: str, tokenizer: Any) -> tuple[list[
 
 def _build_trainer(base: LoadedBase, encoded: EncodedRows, options: TrainOptions, checkpoints: Path) -> Any:
     # trl takes seconds to import: only here, where training really starts.
+    # The libraries' notes to one another; and peft, which looks for the base's config on the hub.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module="peft")
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import set_seed
@@ -220,6 +227,17 @@ def lora_weights_to_float32(model: Any) -> None:
             parameter.data = parameter.data.to(torch.float32)
 
 
+def _keep_freed_memory() -> None:
+    """Let glibc keep the large blocks that every step frees and asks for again, instead of giving them back to
+    the system each time: a sixth of the time of a step on a CPU."""
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # musl has none
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
 def _drop_default_printer(trainer: Any) -> None:
     from transformers import PrinterCallback
 
@@ -268,9 +286,7 @@ def _write_adapter_folder(
     )
     plot_loss(history, folder / "loss_curve.png")
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    versions = {
-        name: version(name) for name in ("fintunnel", "torch", "transformers", "peft", "trl", "bitsandbytes")
-    }
+    versions = {name: version(name) for name in ("fintunnel", "torch", "transformers", "peft", "trl", "bitsandbytes")}
     write_training_info(
         folder,
         TrainingInfo(

@@ -1,0 +1,132 @@
+"""What the hosted DeepSeek API is asked, and what its answers become. Pure: no network here."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fintunnel.errors import MalformedAnswerError
+from fintunnel.prompt import PROMPT_VERSION, Message, render_prompt
+from fintunnel.wire import (
+    SIGNALS,
+    Direction,
+    Impact,
+    ModelInfo,
+    NewsAnalysis,
+    NewsRequest,
+    ReportAnswer,
+    ReportRequest,
+    Signals,
+    Timing,
+    Usage,
+)
+
+__all__ = ["analysis_from", "analyze_body", "chat_body", "chat_text"]
+
+_STRUCTURE_TOKENS = 96  # the JSON around the text of an answer
+
+
+class _NewsReply(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    impact: Impact
+    direction: Direction
+    signals: Signals | None = None
+    rationale: str
+
+
+class _ReportReply(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    citations: list[int]
+    answer: str
+
+
+def chat_body(model: str, messages: list[Message], max_tokens: int, temperature: float) -> dict[str, Any]:
+    return {
+        "model": model,
+        "messages": messages,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "stream": False,
+        # Thinking is on by default there, costs tokens, and makes the API ignore the temperature.
+        "thinking": {"type": "disabled"},
+    }
+
+
+def analyze_body(model: str, request: NewsRequest | ReportRequest) -> dict[str, Any]:
+    messages = render_prompt(request).messages()
+    body = chat_body(model, messages, request.max_tokens + _STRUCTURE_TOKENS, 0.0)
+    return body | {"response_format": {"type": "json_object"}}
+
+
+def chat_text(answer: dict[str, Any]) -> str:
+    """The text of a chat completion, from the hosted API or from FinTunnel's own."""
+    try:
+        text = answer["choices"][0]["message"]["content"]
+    except (KeyError, IndexError, TypeError) as error:
+        raise MalformedAnswerError("回答里没有 choices[0].message.content") from error
+    if not isinstance(text, str) or not text.strip():
+        raise MalformedAnswerError("模型返回了空内容，请重试")
+    return text.strip()
+
+
+def analysis_from(
+    answer: dict[str, Any], request: NewsRequest | ReportRequest, model: str, started: float
+) -> NewsAnalysis | ReportAnswer:
+    """Validate the model's JSON. Its probabilities are null: numbers that a model writes are not probabilities.
+
+    `started`: `time.monotonic()` before the request.
+
+    Raises:
+        MalformedAnswerError: no JSON, or not what was asked for.
+    """
+    text = chat_text(answer)
+    usage = answer.get("usage") or {}
+    seconds = time.monotonic() - started
+    common: dict[str, Any] = {
+        "id": f"ana-{uuid.uuid4().hex}",
+        "model": ModelInfo(backend="deepseek", base=model, adapter=None, prompt_version=PROMPT_VERSION),
+        "usage": Usage(
+            prompt_tokens=usage.get("prompt_tokens", 0), completion_tokens=usage.get("completion_tokens", 0)
+        ),
+        "timing_ms": Timing(queue=0.0, model=round(seconds * 1000, 1), total=round(seconds * 1000, 1)),
+    }
+    try:
+        parsed = json.loads(text)
+        if isinstance(request, NewsRequest):
+            return _news(_NewsReply.model_validate(parsed), request, common)
+        return _report(_ReportReply.model_validate(parsed), request, common)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise MalformedAnswerError(f"模型的 JSON 不符合约定：{where} {first['msg']}") from error
+    except ValueError as error:
+        raise MalformedAnswerError("模型没有按要求输出 JSON") from error
+
+
+def _news(reply: _NewsReply, request: NewsRequest, common: dict[str, Any]) -> NewsAnalysis:
+    signals = None
+    if request.context is not None and reply.signals is not None:
+        signals = [signal for signal in SIGNALS if getattr(reply.signals, signal)]
+    return NewsAnalysis(
+        **common,
+        impact=reply.impact,
+        impact_probs=None,
+        direction=reply.direction,
+        direction_probs=None,
+        signals=signals,
+        signal_probs=None,
+        rationale=reply.rationale if request.explain else None,
+    )
+
+
+def _report(reply: _ReportReply, request: ReportRequest, common: dict[str, Any]) -> ReportAnswer:
+    citations = sorted(set(reply.citations))
+    if any(not 0 <= index < len(request.passages) for index in citations):
+        raise MalformedAnswerError("模型引用了不存在的资料编号")
+    return ReportAnswer(**common, citations=citations, answer=reply.answer if request.explain else None)

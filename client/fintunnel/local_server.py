@@ -1,0 +1,107 @@
+"""Runs `fintunnel serve` as a process of its own on this machine: for notebooks, demonstrations and tests.
+
+In a notebook the server has to live beside the cell, not in it; secrets that only the notebook knows are handed
+on in the process's environment, never on its command line.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from fintunnel.errors import ConnectionFailed
+
+__all__ = ["LocalServer", "free_port"]
+
+_LOG_LINES = 12
+_STOP_SECONDS = 35.0  # a little longer than the server gives running requests
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class LocalServer:
+    """`fintunnel serve` in the background.
+
+    Args:
+        arguments: of `fintunnel serve`, without host and port.
+        log: the file that the server's output goes to.
+        environment: variables that the server gets besides this process's own.
+        port: default: a free one.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        port: int | None = None,
+    ) -> None:
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = log
+        command = [sys.executable, "-m", "fintunnel", "serve", *arguments, "--port", str(self.port)]
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+            )
+
+    def wait_until_ready(self, timeout: float = 1800.0) -> Self:
+        """Wait until the model has answered its self-test.
+
+        Raises:
+            ConnectionFailed: the server ended, or was not ready in `timeout` seconds; with its last lines.
+        """
+        deadline = time.monotonic() + timeout
+        with httpx.Client(trust_env=False, timeout=5.0) as http:
+            while time.monotonic() < deadline:
+                if self.process.poll() is not None:
+                    raise ConnectionFailed(f"服务没有启动起来（退出码 {self.process.returncode}）：\n{self.tail()}")
+                try:
+                    if http.get(f"{self.url}/ready").is_success:
+                        return self
+                except httpx.TransportError:
+                    pass  # not listening yet, or still loading
+                time.sleep(0.3)
+        self.stop()
+        raise ConnectionFailed(f"服务在 {timeout:g} 秒内没有就绪：\n{self.tail()}")
+
+    def tail(self, lines: int = _LOG_LINES) -> str:
+        """The last lines of the log."""
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+    def stop(self) -> None:
+        """End the server; running requests are given time to finish."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,49 @@
+"""The client's settings: `FINTUNNEL_*` and `DEEPSEEK_*`, from the environment or a `.env` file beside the agent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fintunnel.errors import ConfigurationError
+
+__all__ = ["Backend", "ClientSettings", "load_settings"]
+
+Backend = Literal["deepseek", "finetuned"]
+
+
+class ClientSettings(BaseSettings):
+    """`timeout` in seconds; None: each call's own default."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", populate_by_name=True)
+
+    backend: Backend = Field("deepseek", validation_alias="FINTUNNEL_BACKEND")
+    url: str = Field("http://127.0.0.1:8000", validation_alias="FINTUNNEL_URL")
+    api_key: SecretStr | None = Field(None, validation_alias="FINTUNNEL_API_KEY")
+    timeout: float | None = Field(None, gt=0, validation_alias="FINTUNNEL_TIMEOUT")
+    deepseek_api_key: SecretStr | None = Field(None, validation_alias="DEEPSEEK_API_KEY")
+    deepseek_url: str = Field(
+        "https://api.deepseek.com",
+        validation_alias=AliasChoices("DEEPSEEK_BASE_URL", "DEEPSEEK_API_BASE"),
+    )
+    deepseek_model: str = Field("deepseek-flash", validation_alias="DEEPSEEK_MODEL")
+
+
+def load_settings() -> ClientSettings:
+    """Read the environment now.
+
+    Raises:
+        ConfigurationError: a variable has a value that is not allowed.
+    """
+    try:
+        return ClientSettings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        if name == "FINTUNNEL_BACKEND":
+            raise ConfigurationError(
+                f"FINTUNNEL_BACKEND 的值 {first['input']!r} 无效，只能是 deepseek 或 finetuned。"
+            ) from None
+        raise ConfigurationError(f"环境变量 {name} 无效：{first['msg']}") from None

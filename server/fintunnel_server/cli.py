@@ -1,0 +1,110 @@
+"""`fintunnel serve`. The model libraries are imported inside the command."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from fintunnel_server.errors import ServerError, SettingsError
+
+__all__ = ["serve"]
+
+serve = typer.Typer(help="启动 /analyze 服务")
+
+
+@serve.callback(invoke_without_command=True)
+def _serve(
+    adapter: Annotated[Path | None, typer.Option(help="适配器目录；不给则只用基座")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="embedded、本地目录或模型 ID；默认有 GPU 用 deepseek-llm-7b-chat，否则 embedded")
+    ] = None,
+    host: Annotated[str, typer.Option(help="监听地址；非本机地址须设 FINTUNNEL_API_KEY")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="端口")] = 8000,
+    quantization: Annotated[Literal["nf4", "none"], typer.Option(help="nf4：4-bit；none：16-bit")] = "nf4",
+    tunnel: Annotated[Literal["none", "ngrok"], typer.Option(help="ngrok：公开到互联网")] = "none",
+    allow_unverified: Annotated[bool, typer.Option(help="接受没有 manifest.json 的适配器")] = False,
+) -> None:
+    """加载 4-bit 基座与适配器，提供 /analyze 和 /v1/chat/completions。"""
+    from fintunnel_training.base import default_base
+
+    from fintunnel_server.app import create_app
+    from fintunnel_server.local_engine import load_local_engine
+    from fintunnel_server.settings import ServerSettings
+
+    settings = ServerSettings()
+    if settings.api_key is not None and not settings.api_key.get_secret_value().strip():
+        settings.api_key = None
+    if settings.api_key is None and (tunnel != "none" or not _is_loopback(host)):
+        raise SettingsError(
+            "公开的服务必须有密钥：请先设置环境变量 FINTUNNEL_API_KEY。"
+            '\nPowerShell：$env:FINTUNNEL_API_KEY="自己定的长密钥"；bash：export FINTUNNEL_API_KEY=自己定的长密钥'
+        )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # The port is taken before the model is loaded: a conflict shows at once, not minutes later.
+    with _listen(host, port) as listener, ExitStack() as stack:
+        name = base or default_base()
+        typer.echo(f"加载 {name}" + (f" 与适配器 {adapter}" if adapter else "（不带适配器）") + " …", err=True)
+        engine = load_local_engine(name, adapter, quantization=quantization, allow_unverified=allow_unverified)
+        typer.echo(f"监听 http://{host}:{port}，就绪后 /ready 返回 200；按 Ctrl+C 停止", err=True)
+        if tunnel == "ngrok":
+            from fintunnel_server.tunnel import open_tunnel
+
+            url = stack.enter_context(
+                open_tunnel(port, authtoken=os.environ.get("NGROK_AUTHTOKEN"), domain=os.environ.get("NGROK_DOMAIN"))
+            )
+            _print_public(url)
+        _run(create_app(settings, engine), listener)
+
+
+def _run(app: Any, listener: socket.socket) -> None:
+    import uvicorn
+
+    config = uvicorn.Config(app, log_config=None, server_header=False, timeout_graceful_shutdown=30)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        if os.name != "nt":  # on Windows this option would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            # Listening now, not when uvicorn does: else another process may still take the port meanwhile.
+            listener.listen(1)
+        except OSError as error:
+            raise ServerError(
+                f"端口 {port} 不能用（{host}）：{error.strerror}。请换一个 --port，或停掉占用它的程序。"
+            ) from error
+        yield listener
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _print_public(url: str) -> None:
+    typer.echo(f"公开地址：{url}（任何人都能访问，凭密钥使用）")
+    typer.echo("bash：")
+    typer.echo(f"  export FINTUNNEL_BACKEND=finetuned FINTUNNEL_URL={url}")
+    typer.echo("PowerShell：")
+    typer.echo(f'  $env:FINTUNNEL_BACKEND="finetuned"; $env:FINTUNNEL_URL="{url}"')
+    typer.echo("试一下：")
+    typer.echo(
+        f'  curl {url}/analyze -H "Authorization: Bearer $FINTUNNEL_API_KEY" '
+        '-H "Content-Type: application/json" -d \'{"task":"news","text":"美联储宣布加息25个基点"}\''
+    )
