@@ -41,8 +41,8 @@ class DeepseekClient:
     def __init__(
         self,
         api_key: str | None = None,
-        base_url: str | None = "https://api.deepseek.com/v1/chat/completions",
-        model: str | None = "deepseek-chat",
+        base_url: str | None = None,
+        model: str | None = None,
     ) -> None:
         self._client: DeepSeekClient | None = None
         self._problem = ""

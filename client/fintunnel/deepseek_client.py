@@ -7,6 +7,7 @@ The two backends' addresses and keys are never mixed: a client knows only those 
 from __future__ import annotations
 
 import time
+import weakref
 from types import TracebackType
 from typing import Any, Self, overload
 
@@ -71,7 +72,8 @@ class DeepSeekClient:
         self.model = model or (settings.deepseek_model if hosted else DEFAULT_MODEL_NAME)
         self.timeout = timeout or settings.timeout or _DEFAULT_SECONDS
         self._http = http_client or make_http_client(self.url)
-        self._owns_http = http_client is None
+        # Agents rarely close a client: its connections go with it. One that was handed in stays open.
+        self._close = weakref.finalize(self, self._http.close) if http_client is None else None
 
     @overload
     def analyze(
@@ -135,8 +137,8 @@ class DeepSeekClient:
         return self._complete(messages, timeout_seconds, temperature, max_tokens)
 
     def close(self) -> None:
-        if self._owns_http:
-            self._http.close()
+        if self._close is not None:
+            self._close()
 
     def __enter__(self) -> Self:
         return self

@@ -102,7 +102,7 @@ def render_report_answer(citations: list[int], answer: str) -> str:
     return json.dumps({"citations": citations, "answer": answer}, ensure_ascii=False, separators=(",", ":"))
 
 
-_R = TypeVar("_R", NewsRequest, ReportRequest)
+_R = TypeVar("_R", bound=NewsRequest | ReportRequest)
 
 
 def fit(request: _R, budget: int, count_tokens: CountTokens, style: Style = "json") -> tuple[_R, bool]:

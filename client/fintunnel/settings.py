@@ -17,7 +17,9 @@ Backend = Literal["deepseek", "finetuned"]
 class ClientSettings(BaseSettings):
     """`timeout` in seconds; None: each call's own default."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", populate_by_name=True
+    )
 
     backend: Backend = Field("deepseek", validation_alias="FINTUNNEL_BACKEND")
     url: str = Field("http://127.0.0.1:8000", validation_alias="FINTUNNEL_URL")

@@ -190,7 +190,8 @@ def _unescape(text: str) -> str:
         decoded = json.loads(f'"{text}"', strict=False)
     except ValueError:
         decoded = text.replace("\\", "")
-    return " ".join(str(decoded).split())
+    # A lone surrogate (half of an escaped pair) cannot be sent as UTF-8.
+    return " ".join(str(decoded).encode("utf-8", "ignore").decode("utf-8").split())
 
 
 def _ms(seconds: float) -> float:

@@ -12,7 +12,7 @@ from fintunnel.errors import PromptTooLongError
 from fintunnel.wire import ErrorBody, ErrorCode, ErrorDetail
 from starlette.exceptions import HTTPException
 
-__all__ = ["ApiError", "add_error_handlers", "error_response", "request_id"]
+__all__ = ["ApiError", "add_error_handlers", "error_response", "internal_error", "request_id"]
 
 logger = logging.getLogger("fintunnel.server")
 
@@ -84,7 +84,8 @@ def add_error_handlers(app: FastAPI) -> None:
             return error_response(request, 400, ErrorCode.INVALID_JSON, "请求体无法解析，应是 UTF-8 的 JSON")
         return error_response(request, error.status_code, ErrorCode.INVALID_REQUEST, str(error.detail))
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        logger.error("request %s failed", request_id(request), exc_info=error)
-        return error_response(request, 500, ErrorCode.INTERNAL, f"服务内部出错，日志里的编号是 {request_id(request)}")
+
+def internal_error(request: Request, error: Exception) -> JSONResponse:
+    """The answer to a failure that nobody foresaw: its details go to the log, its number to the caller."""
+    logger.error("request %s failed", request_id(request), exc_info=error)
+    return error_response(request, 500, ErrorCode.INTERNAL, f"服务内部出错，日志里的编号是 {request_id(request)}")

@@ -40,14 +40,12 @@ def _serve(
     from fintunnel_server.settings import ServerSettings
 
     settings = ServerSettings()
-    if settings.api_key is not None and not settings.api_key.get_secret_value().strip():
-        settings.api_key = None
     if settings.api_key is None and (tunnel != "none" or not _is_loopback(host)):
         raise SettingsError(
             "公开的服务必须有密钥：请先设置环境变量 FINTUNNEL_API_KEY。"
             '\nPowerShell：$env:FINTUNNEL_API_KEY="自己定的长密钥"；bash：export FINTUNNEL_API_KEY=自己定的长密钥'
         )
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log_to_stderr()
     # The port is taken before the model is loaded: a conflict shows at once, not minutes later.
     with _listen(host, port) as listener, ExitStack() as stack:
         name = base or default_base()
@@ -57,11 +55,22 @@ def _serve(
         if tunnel == "ngrok":
             from fintunnel_server.tunnel import open_tunnel
 
-            url = stack.enter_context(
-                open_tunnel(port, authtoken=os.environ.get("NGROK_AUTHTOKEN"), domain=os.environ.get("NGROK_DOMAIN"))
-            )
-            _print_public(url)
+            token = settings.ngrok_authtoken
+            authtoken = token.get_secret_value() if token is not None else None
+            _print_public(stack.enter_context(open_tunnel(port, authtoken=authtoken, domain=settings.ngrok_domain)))
         _run(create_app(settings, engine), listener)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.access").addFilter(_is_not_a_probe)
+
+
+def _is_not_a_probe(record: logging.LogRecord) -> bool:
+    """Balancers and waiting clients ask for these twice a second: no line for each."""
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    return len(arguments) < 3 or arguments[2] not in ("/health", "/ready")
 
 
 def _run(app: Any, listener: socket.socket) -> None:

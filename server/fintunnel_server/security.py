@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from fintunnel.wire import ErrorCode
 from pydantic import SecretStr
 
-from fintunnel_server.api_errors import ApiError, error_response
+from fintunnel_server.api_errors import ApiError, error_response, internal_error
 
 __all__ = ["limit_body", "require_key", "tag_request"]
 
@@ -36,9 +36,12 @@ def require_key(key: SecretStr | None) -> Callable[[Request], None]:
 
 
 async def tag_request(request: Request, call_next: _Next) -> Response:
-    """Give the request an id that its answer and its log lines carry."""
+    """Give the request an id that its answer and its log lines carry, whatever happens."""
     request.state.request_id = f"req-{uuid.uuid4().hex}"
-    response = await call_next(request)
+    try:
+        response = await call_next(request)
+    except Exception as error:
+        response = internal_error(request, error)
     response.headers["X-Request-ID"] = request.state.request_id
     return response
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Timer
 
-from .errors import TunnelFailed
+from fintunnel_server.errors import TunnelFailed
 
 __all__ = ["open_tunnel"]
 

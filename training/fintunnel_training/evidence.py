@@ -56,7 +56,7 @@ def plot_loss(history: list[dict[str, Any]], path: Path) -> None:
 
     steps = [entry["step"] for entry in history]
     losses = [entry["loss"] for entry in history]
-    window = max(1, len(losses) // 20)
+    window = min(len(losses), max(5, len(losses) // 20))
     means = [
         sum(losses[max(0, i - window + 1) : i + 1]) / len(losses[max(0, i - window + 1) : i + 1])
         for i in range(len(losses))
@@ -65,7 +65,7 @@ def plot_loss(history: list[dict[str, Any]], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.plot(steps, losses, color="#9db8d9", linewidth=1, label="loss per step")
-    if window > 1:
+    if window > 1:  # one step has no mean
         axes.plot(steps, means, color="#1f4e8c", linewidth=2, label=f"mean of {window} steps")
     axes.set(xlabel="step", ylabel="training loss (answers only)", title="Training loss")
     axes.set_ylim(bottom=0)

@@ -15,10 +15,10 @@ from fintunnel.wire import HORIZON_MIN
 
 from fintunnel_training.errors import DatabaseError
 
-__all__ = ["build_sample_database"]
+__all__ = ["SCHEMA", "build_sample_database"]
 
 _BEIJING_AHEAD = timedelta(hours=8)
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE prices_m1 (ticker TEXT NOT NULL, ts_local TEXT NOT NULL, ts_utc TEXT NOT NULL, open REAL, high REAL,
   low REAL, close REAL, volume REAL, PRIMARY KEY (ticker, ts_utc));
 CREATE TABLE events (event_id TEXT PRIMARY KEY, source TEXT NOT NULL, ts_local TEXT NOT NULL, ts_utc TEXT NOT NULL,
@@ -38,7 +38,7 @@ def build_sample_database(path: Path) -> None:
     partial.unlink(missing_ok=True)
     try:
         with closing(sqlite3.connect(partial)) as connection, connection:
-            connection.executescript(_SCHEMA)
+            connection.executescript(SCHEMA)
             _fill(connection)
         os.replace(partial, path)
     except OSError as error:

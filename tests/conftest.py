@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fintunnel_training.sample_database import build_sample_database
+
+from tests.instant_engine import InstantEngine
+from tests.live_app import LiveApp, run_app
+
+_SHARED_DATABASE = Path(__file__).parents[2] / "shared" / "data" / "finance_analysis.db"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the developer's shell and folder hold must not decide a test."""
+    for name in list(os.environ):
+        if name.startswith(("FINTUNNEL_", "DEEPSEEK_", "NGROK_")) and name not in ("FINTUNNEL_CACHE",):
+            monkeypatch.delenv(name)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def sample_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sample") / "sample.db"
+    build_sample_database(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_database() -> Path:
+    """A user's real database, where one lies beside the checkout."""
+    if not _SHARED_DATABASE.is_file():
+        pytest.skip("no real database beside the checkout")
+    return _SHARED_DATABASE
+
+
+@pytest.fixture
+def engine() -> InstantEngine:
+    return InstantEngine()
+
+
+@pytest.fixture
+def live_app(engine: InstantEngine) -> Iterator[LiveApp]:
+    """The real app on a real uvicorn on loopback; only the engine is instant."""
+    with run_app(engine, api_key="right-key") as app:
+        yield app

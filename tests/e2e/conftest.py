@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fintunnel_training.base import LoadedBase, load_base
+
+
+def fintunnel(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line as a person runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "fintunnel", *arguments], capture_output=True, encoding="utf-8", check=False
+    )
+
+
+@pytest.fixture(scope="session")
+def instructions(sample_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data") / "instructions.jsonl"
+    built = fintunnel("dataset", "build", "--db", str(sample_database), "--out", str(out), "--num-samples", "40")
+    assert built.returncode == 0, built.stderr
+    return out
+
+
+@pytest.fixture(scope="session")
+def adapter(instructions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter of a few real NF4 steps on the embedded base."""
+    out = tmp_path_factory.mktemp("models") / "tuned"
+    trained = fintunnel(
+        *("train", "--data", str(instructions), "--base", "embedded", "--out", str(out)),
+        *("--max-steps", "6", "--batch-size", "1", "--learning-rate", "4e-3", "--save-steps", "4"),
+    )
+    assert trained.returncode == 0, trained.stderr
+    return out
+
+
+@pytest.fixture(scope="session")
+def embedded() -> LoadedBase:
+    return load_base("embedded")

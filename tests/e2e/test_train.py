@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from fintunnel.prompt import PROMPT_VERSION
+from fintunnel_training.adapter import read_adapter
+from fintunnel_training.base import LoadedBase, prompt_text
+from fintunnel_training.evidence import TrainingInfo
+from fintunnel_training.instructions import InstructionRow, read_instructions
+from fintunnel_training.train import IGNORED, encode_rows, lora_weights_to_float32
+
+from tests.e2e.conftest import fintunnel
+
+pytestmark = pytest.mark.e2e
+
+
+def test_the_adapter_folder_is_whole(adapter: Path, instructions: Path) -> None:
+    names = {path.name for path in adapter.iterdir()}
+    assert names >= {
+        "adapter_model.safetensors",
+        "adapter_config.json",
+        "tokenizer.json",
+        "manifest.json",
+        "training_info.json",
+        "log_history.jsonl",
+        "loss_curve.png",
+        "checkpoints",
+    }
+    assert {path.name for path in (adapter / "checkpoints").glob("checkpoint-*")} == {"checkpoint-4", "checkpoint-6"}
+    manifest = read_adapter(adapter)
+    assert manifest is not None and manifest.prompt_version == PROMPT_VERSION and manifest.quantization == "nf4"
+    data = read_instructions(instructions)
+    assert manifest.edges == data.edges and manifest.edges is not None and manifest.data_sha256 == data.sha256
+    assert (adapter / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert not adapter.with_name("tuned.partial").exists()
+
+
+def test_training_info_is_what_one_shows(adapter: Path) -> None:
+    info = TrainingInfo.model_validate_json((adapter / "training_info.json").read_text(encoding="utf-8"))
+    assert (info.steps, info.options["lora_r"], info.options["batch_size"]) == (6, 8, 1)
+    assert info.trainable_parameters == 2_442_240 and 0.017 < info.trainable_share < 0.019
+    assert set(info.target_modules) == {
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    }  # fmt: skip
+    history = [json.loads(line) for line in (adapter / "log_history.jsonl").read_text(encoding="utf-8").splitlines()]
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    assert len(losses) == 6 and all(math.isfinite(loss) for loss in losses)
+    assert (info.first_loss, info.last_loss) == (losses[0], losses[-1])
+
+
+def test_no_path_of_this_machine_is_in_the_folder(adapter: Path) -> None:
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["base_model_name_or_path"] == "SmolLM2-135M-Instruct"
+    for name in ("manifest.json", "training_info.json", "tokenizer_config.json"):
+        assert str(Path.home()) not in (adapter / name).read_text(encoding="utf-8")
+
+
+def test_rows_are_tokenised_as_they_are_served(embedded: LoadedBase, instructions: Path) -> None:
+    tokenizer = embedded.tokenizer
+    data = read_instructions(instructions)
+    encoded = encode_rows(data.rows, tokenizer, 512)
+    assert len(encoded.rows) == 40 and encoded.dropped == 0
+    for row, tokens in zip(data.rows, encoded.rows, strict=True):
+        text = tokenizer.decode(tokens["input_ids"])
+        answer = [token for token, label in zip(tokens["input_ids"], tokens["labels"], strict=True) if label != IGNORED]
+        assert tokenizer.decode(answer) == row.output + tokenizer.eos_token
+        assert len(tokens["input_ids"]) <= 512 and text.startswith("<|im_start|>system")
+
+
+def test_long_texts_are_shortened_and_answers_never(embedded: LoadedBase, instructions: Path) -> None:
+    tokenizer = embedded.tokenizer
+    news = next(row for row in read_instructions(instructions).rows if row.request and row.request.task == "news")
+    assert news.request is not None
+    long = InstructionRow(
+        news.instruction,
+        news.input,
+        news.output,
+        news.request.model_copy(update={"text": "美联储官员称利率前景仍不确定。" * 60}),
+        news.style,
+    )
+    encoded = encode_rows([long], tokenizer, 400)
+    (row,) = encoded.rows
+    assert encoded.shortened == 1 and 380 < len(row["input_ids"]) <= 400
+    answer = tokenizer.decode([label for label in row["labels"] if label != IGNORED])
+    assert answer == news.output + tokenizer.eos_token
+
+
+def test_a_row_whose_answer_does_not_fit_is_dropped_and_counted(embedded: LoadedBase) -> None:
+    short = InstructionRow("分析", "金价走高", "利好", None, "json")
+    long = InstructionRow("分析", "金价走高", "利好" * 300, None, "json")
+    encoded = encode_rows([short, long], embedded.tokenizer, 128)
+    assert (len(encoded.rows), encoded.dropped) == (1, 1)
+
+
+def test_the_answer_prefix_stands_where_training_put_it(embedded: LoadedBase) -> None:
+    messages = [{"role": "user", "content": "问"}]
+    tokenizer = embedded.tokenizer
+    whole = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": '{"a":1}'}], tokenize=False)
+    assert whole.startswith(prompt_text(tokenizer, messages, '{"a":'))  # type: ignore[arg-type]
+
+
+def test_adapter_weights_become_float32() -> None:
+    import torch
+
+    model = torch.nn.ModuleDict({"lora": torch.nn.Linear(2, 2), "base": torch.nn.Linear(2, 2)}).to(torch.bfloat16)
+    model["base"].requires_grad_(False)
+    lora_weights_to_float32(model)
+    assert {p.dtype for p in model["lora"].parameters()} == {torch.float32}
+    assert {p.dtype for p in model["base"].parameters()} == {torch.bfloat16}
+
+
+def test_bad_input_leaves_nothing_behind(tmp_path: Path) -> None:
+    data = tmp_path / "bad.jsonl"
+    data.write_text('{"instruction": "a", "output": "b"}\nnot json\n', encoding="utf-8")
+    done = fintunnel("train", "--data", str(data), "--base", "embedded", "--out", str(tmp_path / "out"))
+    assert done.returncode == 1 and "第 2 行不是 JSON" in done.stderr and "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
+
+
+def test_a_folder_of_ones_own_is_not_overwritten(tmp_path: Path, instructions: Path) -> None:
+    (tmp_path / "thesis.docx").write_bytes(b"years of work")
+    done = fintunnel("train", "--data", str(instructions), "--base", "embedded", "--out", str(tmp_path))
+    assert done.returncode == 1 and "换一个目录" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]

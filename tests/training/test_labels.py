@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from fintunnel.wire import Context, Edges, Figures
+from fintunnel_training.database import Event
+from fintunnel_training.economics import expected_direction, explain
+from fintunnel_training.labels import (
+    LabelledEvent,
+    compute_edges,
+    direction_label,
+    impact_label,
+    signal_labels,
+)
+
+EDGES = Edges(
+    impact=(1.0, 2.0),
+    direction=(-0.5, 0.5),
+    priced_in_pre_return=0.004,
+    wait_and_see_volatility=0.006,
+    wait_and_see_pre_return=0.001,
+)
+
+
+def context(pre_return: float, volatility: float = 0.005) -> Context:
+    return Context(pre_return=pre_return, volatility=volatility, typical_move=0.0005)
+
+
+def release(actual: float, consensus: float | None, indicator: str = "美国7月CPI年率") -> Event:
+    figures = Figures(actual=actual, consensus=consensus, previous=2.0, unit="%", indicator=indicator)
+    return Event("e", "calendar", 0, indicator, 4, figures)
+
+
+def test_edges_are_the_quantiles_of_the_design() -> None:
+    events = [LabelledEvent(release(1, 1), r, context(r / 1000, abs(r) / 100)) for r in range(-50, 51)]
+    edges = compute_edges(events)
+    assert edges.impact == (25.0, 40.0)
+    assert edges.direction == pytest.approx((-50 + 100 / 3, -50 + 200 / 3))
+    assert edges.priced_in_pre_return == pytest.approx(0.040)
+    assert edges.wait_and_see_pre_return == pytest.approx(0.015)
+    assert edges.wait_and_see_volatility == pytest.approx(0.35)
+
+
+def test_impact_ignores_the_sign_and_direction_does_not() -> None:
+    assert [impact_label(r, EDGES) for r in (0.0, -0.9, 1.0, -1.9, 2.0, -9.0)] == [
+        "low", "low", "medium", "medium", "high", "high",
+    ]  # fmt: skip
+    assert [direction_label(r, EDGES) for r in (-0.6, -0.5, 0.0, 0.5, 0.6)] == [
+        "bearish", "neutral", "neutral", "neutral", "bullish",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("event", "pre_return", "priced_in"),
+    [
+        (release(2.5, 2.8), 0.005, True),  # cool inflation lifts gold, and gold had risen
+        (release(2.5, 2.8), -0.005, False),
+        (release(3.1, 2.8), -0.005, True),
+        (release(2.8, 2.8), -0.005, True),  # in line: whatever the direction
+        (release(2.5, 2.8), 0.003, False),  # too small a move
+        (release(2.5, None), 0.005, False),
+        (release(25, 22, "美国至8月2日当周初请失业金人数"), 0.005, True),  # more claims: weak jobs, gold up
+        (release(2.5, 2.8, "德国7月CPI月率"), 0.005, False),  # argues both ways
+    ],
+)
+def test_priced_in_is_a_large_move_the_way_the_release_points(event: Event, pre_return: float, priced_in: bool) -> None:
+    signals = signal_labels(event, context(pre_return), EDGES)
+    assert signals is not None and signals.priced_in is priced_in
+
+
+def test_wait_and_see_is_a_wide_range_that_led_nowhere() -> None:
+    def waits(pre_return: float, volatility: float) -> bool:
+        signals = signal_labels(release(2, 2), context(pre_return, volatility), EDGES)
+        assert signals is not None
+        return signals.wait_and_see
+
+    assert waits(0.0005, 0.007) and waits(-0.001, 0.006)
+    assert not waits(0.002, 0.007) and not waits(0.0005, 0.005)
+
+
+def test_no_signals_without_context() -> None:
+    assert signal_labels(release(2, 2), None, EDGES) is None
+
+
+def test_polarity_of_the_main_releases() -> None:
+    def direction(indicator: str, actual: float, consensus: float) -> str | None:
+        return expected_direction(Figures(actual=actual, consensus=consensus, indicator=indicator))
+
+    assert direction("美国8月非农就业人口", 20, 10) == "down"
+    assert direction("美国8月失业率", 4.5, 4.2) == "up"
+    assert direction("美国8月ISM制造业PMI", 48, 50) == "up"
+    assert direction("美国至9月17日美联储利率决定", 4.5, 4.25) == "down"
+    assert direction("美国至9月6日当周EIA原油库存", 5, 1) is None
+    assert direction("中国8月CPI年率", 1, 0) is None
+    assert direction("中国8月CPI年率", 1, 1) == "in_line"
+
+
+def test_a_rationale_states_the_surprise_with_sign_and_unit() -> None:
+    text = explain(release(2.5, 2.8), context(0.0012, 0.0035), random.Random(1))
+    assert "2.5%" in text and "低于预期2.8%" in text and "0.3个百分点" in text
+    assert "上涨0.12%" in text and "波幅0.35%" in text
+
+
+def test_a_rationale_quotes_no_half_number_and_no_json_quote() -> None:
+    flash = Event("f", "flash", 0, '美联储宣布降息"25"个基点至4.00%-4.25%区间并称还会再降', None, None)
+    text = explain(flash, None, random.Random(1))
+    assert '"' not in text and "美联储" in text
