@@ -37,9 +37,9 @@ def _serve(
 
     from fintunnel_server.app import create_app
     from fintunnel_server.local_engine import load_local_engine
-    from fintunnel_server.settings import ServerSettings
+    from fintunnel_server.settings import load_settings
 
-    settings = ServerSettings()
+    settings = load_settings()
     if settings.api_key is None and (tunnel != "none" or not _is_loopback(host)):
         raise SettingsError(
             "公开的服务必须有密钥：请先设置环境变量 FINTUNNEL_API_KEY。"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["ServerSettings"]
+from fintunnel_server.errors import SettingsError
+
+__all__ = ["ServerSettings", "load_settings"]
 
 
 class ServerSettings(BaseSettings):
@@ -19,3 +21,16 @@ class ServerSettings(BaseSettings):
     max_body_bytes: int = Field(262_144, ge=1024, validation_alias="FINTUNNEL_MAX_BODY_BYTES")
     ngrok_authtoken: SecretStr | None = Field(None, validation_alias="NGROK_AUTHTOKEN")
     ngrok_domain: str | None = Field(None, validation_alias="NGROK_DOMAIN")
+
+
+def load_settings() -> ServerSettings:
+    """Read the environment now.
+
+    Raises:
+        SettingsError: a variable has a value that is not allowed.
+    """
+    try:
+        return ServerSettings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(f"环境变量 {first['loc'][0]} 无效：{first['msg']}") from None

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
 
 import pytest
-from fintunnel.prompt import PROMPT_VERSION
+from fintunnel.prompt import PROMPT_VERSION, Message
 from fintunnel_training.adapter import read_adapter
-from fintunnel_training.base import LoadedBase, prompt_text
+from fintunnel_training.base import LoadedBase, prompt_text, prompt_tokens
 from fintunnel_training.evidence import TrainingInfo
 from fintunnel_training.instructions import InstructionRow, read_instructions
 from fintunnel_training.train import IGNORED, encode_rows, lora_weights_to_float32
@@ -96,10 +97,28 @@ def test_a_row_whose_answer_does_not_fit_is_dropped_and_counted(embedded: Loaded
 
 
 def test_the_answer_prefix_stands_where_training_put_it(embedded: LoadedBase) -> None:
-    messages = [{"role": "user", "content": "问"}]
+    messages: list[Message] = [{"role": "user", "content": "问"}]
     tokenizer = embedded.tokenizer
     whole = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": '{"a":1}'}], tokenize=False)
-    assert whole.startswith(prompt_text(tokenizer, messages, '{"a":'))  # type: ignore[arg-type]
+    assert whole.startswith(prompt_text(tokenizer, messages, '{"a":'))
+
+
+def test_a_space_before_the_answer_is_learned_and_served_alike(embedded: LoadedBase) -> None:
+    """deepseek-llm's generation prompt ends in `Assistant:`, its answers begin with a space."""
+    tokenizer = copy.deepcopy(embedded.tokenizer)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m['role'] == 'user' %}User: {{ m['content'] }}\n\n"
+        "{% else %}Assistant: {{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}Assistant:{% endif %}"
+    )
+    row = InstructionRow("分析", "金价走高", '{"impact":"high","direction":"bullish"}', None, "json")
+    (encoded,) = encode_rows([row], tokenizer, 128).rows
+    learned = tokenizer.decode([label for label in encoded["labels"] if label != IGNORED])
+    assert learned == " " + row.output + tokenizer.eos_token
+    messages: list[Message] = [{"role": "user", "content": "分析\n金价走高"}]
+    served = prompt_tokens(tokenizer, messages, '{"impact":"')
+    assert served == encoded["input_ids"][: len(served)]
+    assert prompt_text(tokenizer, messages).endswith("Assistant:")
 
 
 def test_adapter_weights_become_float32() -> None:

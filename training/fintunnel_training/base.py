@@ -285,7 +285,8 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    for library in ("bitsandbytes", "huggingface_hub", "httpx"):
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 def _sha256(value: object) -> str:

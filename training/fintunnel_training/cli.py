@@ -43,6 +43,13 @@ def build(
         f"训练集 {card['rows']['train']} 行：新闻 {kinds['news']['train']}，市场分析 {kinds['market']['train']}，"
         f"财报问答 {kinds['report']['train']}；验证集 {card['rows']['val']} 行，测试集 {card['rows']['test']} 行"
     )
+    times = (kinds["news"]["train"] + kinds["market"]["train"]) / card["events"]["train"]
+    if times > _MANY_TIMES:
+        typer.echo(
+            f"注意：训练时段只有 {card['events']['train']} 条事件，平均每条用了 {times:.1f} 次，重复太多容易过拟合。"
+            f"建议 --num-samples 不超过 {int(num_samples * _MANY_TIMES / times)}，或换用更长时间的数据库。",
+            err=True,
+        )
     typer.echo("写好：" + "，".join(str(path) for path in paths))
 
 
@@ -112,6 +119,7 @@ def _train(
     )
 
 
+_MANY_TIMES = 3  # rows per event: as news, as market analysis, and one more wording
 _DROPPED_ZH = {
     "unreadable time": "时间无法识别",
     "duplicate id": "编号重复",
