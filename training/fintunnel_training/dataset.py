@@ -14,26 +14,17 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
 
-from fintunnel.prompt import PROMPT_VERSION, Style, render_example, render_news_answer, render_report_answer
-from fintunnel.wire import HORIZON_MIN, Context, Direction, Edges, Impact, NewsRequest, ReportRequest
+from fintunnel.wire import HORIZON_MIN, Edges
 
-from fintunnel_training.database import Event, Market, from_minute
-from fintunnel_training.economics import explain, explain_market
+from fintunnel_training.card import make_card
+from fintunnel_training.database import Market
 from fintunnel_training.errors import DatabaseError
-from fintunnel_training.labels import (
-    LabelledEvent,
-    compute_edges,
-    direction_label,
-    impact_label,
-    signal_labels,
-)
+from fintunnel_training.labels import LabelledEvent, compute_edges, signal_labels
 from fintunnel_training.market import WINDOW_MIN, ContextReader
-from fintunnel_training.reports import KINDS, make_report
+from fintunnel_training.rows import SPLITS, Row, news_row, report_rows
 
-__all__ = ["SPLITS", "Dataset", "build_dataset"]
+__all__ = ["Dataset", "build_dataset"]
 
-Row = dict[str, Any]
-SPLITS = ("train", "val", "test")
 SHARES = {"news": 0.6, "market": 0.2, "report": 0.2}
 
 _EVALUATION_SHARE = 0.15
@@ -43,9 +34,6 @@ _EMBARGO_MIN = WINDOW_MIN + HORIZON_MIN
 _PROSE_SHARE = 1 / 3
 _WITHOUT_CONTEXT_SHARE = 0.3
 _MIN_TRAINING_EVENTS = 20
-
-_IMPACT_ZH: dict[Impact, str] = {"low": "低", "medium": "中", "high": "高"}
-_DIRECTION_ZH: dict[Direction, str] = {"bearish": "利空", "neutral": "中性", "bullish": "利好"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +66,8 @@ def build_dataset(market: Market, num_samples: int = 300, seed: int = 42) -> Dat
             for split in ("val", "test")
         },
     }
-    return Dataset(rows, _card(market, parts, rows, edges, dropped, seed))
+    card = make_card(market, parts, rows, edges=edges, dropped=dropped, seed=seed, embargo_min=_EMBARGO_MIN)
+    return Dataset(rows, card)
 
 
 # --- choosing and splitting -------------------------------------------------------------------------
@@ -136,15 +125,15 @@ def _training_rows(events: Sequence[LabelledEvent], edges: Edges, num_samples: i
     without_context = _flags(news, round((news + market) * _WITHOUT_CONTEXT_SHARE), rng)
     prose = _flags(news, round(news * _PROSE_SHARE), rng)
     rows = [
-        _news_row(item, edges, "train", rng, "news_prose" if in_prose else "json", with_context=not without)
+        news_row(item, edges, "train", rng, "news_prose" if in_prose else "json", with_context=not without)
         for item, in_prose, without in zip(_draw(events, news, rng), prose, without_context, strict=True)
     ]
     prose = _flags(market, round(market * _PROSE_SHARE), rng)
     rows += [
-        _news_row(item, edges, "train", rng, "market_prose" if in_prose else "json", kind="market")
+        news_row(item, edges, "train", rng, "market_prose" if in_prose else "json", kind="market")
         for item, in_prose in zip(_draw_by_signal(events, edges, market, rng), prose, strict=True)
     ]
-    rows += _report_rows(reports, "train", rng)
+    rows += report_rows(reports, "train", rng)
     rng.shuffle(rows)
     return rows
 
@@ -185,139 +174,8 @@ def _draw_by_signal(
 def _evaluation_rows(events: Sequence[LabelledEvent], edges: Edges, split: str, rng: random.Random) -> list[Row]:
     without_context = _flags(len(events), round(len(events) * _WITHOUT_CONTEXT_SHARE), rng)
     rows = [
-        _news_row(item, edges, split, rng, with_context=not without)
+        news_row(item, edges, split, rng, with_context=not without)
         for item, without in zip(events, without_context, strict=True)
     ]
     report_share = SHARES["report"] / (1 - SHARES["report"])
-    return rows + _report_rows(round(len(events) * report_share), split, rng)
-
-
-# --- one row ----------------------------------------------------------------------------------------
-
-
-def _news_row(
-    item: LabelledEvent,
-    edges: Edges,
-    split: str,
-    rng: random.Random,
-    style: Style = "json",
-    *,
-    with_context: bool = True,
-    kind: str = "news",
-) -> Row:
-    event = item.event
-    context = item.context if with_context else None
-    impact = impact_label(item.reaction, edges)
-    direction = direction_label(item.reaction, edges)
-    signals = signal_labels(event, context, edges)
-    if style == "market_prose":
-        answer = explain_market(
-            context, bool(signals and signals.priced_in), bool(signals and signals.wait_and_see), rng
-        )
-    else:
-        rationale = explain(event, context, rng)
-        answer = (
-            render_news_answer(impact, direction, signals, rationale)
-            if style == "json"
-            else f"影响程度：{_IMPACT_ZH[impact]}；短线方向：{_DIRECTION_ZH[direction]}。{rationale}"
-        )
-    meta = {
-        "event_id": event.id,
-        "labels": {
-            "impact": impact,
-            "direction": direction,
-            "signals": signals.model_dump() if signals else None,
-        },
-    }
-    return _row(_news_request(event, context), answer, style, kind, split, meta)
-
-
-def _news_request(event: Event, context: Context | None) -> NewsRequest:
-    return NewsRequest(
-        text=event.text[:4000],
-        published_at=from_minute(event.minute),
-        importance=event.importance,
-        figures=event.figures,
-        context=context,
-    )
-
-
-def _report_rows(count: int, split: str, rng: random.Random) -> list[Row]:
-    rows = []
-    for kind in islice(cycle(KINDS), count):
-        example = make_report(rng, kind)
-        answer = render_report_answer(example.citations, example.answer)
-        rows.append(_row(example.request, answer, "json", "report", split, {"question_kind": kind}))
-    return rows
-
-
-def _row(
-    request: NewsRequest | ReportRequest,
-    answer: str,
-    style: Style,
-    kind: str,
-    split: str,
-    meta: dict[str, Any],
-) -> Row:
-    prompt, _ = render_example(request, answer, style)
-    return {
-        "instruction": prompt.instruction,
-        "input": prompt.input,
-        "output": answer,
-        "meta": {
-            "kind": kind,
-            "style": style,
-            "split": split,
-            "prompt_version": PROMPT_VERSION,
-            "request": request.model_dump(mode="json", exclude_defaults=True) | {"task": request.task},
-            **meta,
-        },
-    }
-
-
-# --- the card ---------------------------------------------------------------------------------------
-
-
-def _card(
-    market: Market,
-    parts: dict[str, list[LabelledEvent]],
-    rows: dict[str, list[Row]],
-    edges: Edges,
-    dropped: Counter[str],
-    seed: int,
-) -> dict[str, Any]:
-    def period(part: Sequence[LabelledEvent]) -> list[str]:
-        return [from_minute(item.event.minute).isoformat() for item in (*part[:1], *part[-1:])]
-
-    return {
-        "ticker": market.ticker,
-        "seed": seed,
-        "prompt_version": PROMPT_VERSION,
-        "events_read": len(market.events),
-        "events_dropped": dict(sorted(dropped.items())),
-        "events": {split: len(part) for split, part in parts.items()},
-        "events_with_context": {split: sum(item.context is not None for item in part) for split, part in parts.items()},
-        "periods_utc": {split: period(part) for split, part in parts.items()},
-        "embargo_min": _EMBARGO_MIN,
-        "horizon_min": HORIZON_MIN,
-        "window_min": WINDOW_MIN,
-        "edges": edges.model_dump(mode="json"),
-        "rows": {split: len(part) for split, part in rows.items()},
-        "rows_by_kind": _count(rows, lambda row: row["meta"]["kind"]),
-        "rows_by_style": _count(rows, lambda row: row["meta"]["style"]),
-        "rows_without_context": _count(
-            rows, lambda row: "context" not in row["meta"]["request"], lambda row: "event_id" in row["meta"]
-        ).get("true", {}),
-        "impact": _count(rows, lambda row: row["meta"]["labels"]["impact"], lambda row: "labels" in row["meta"]),
-        "direction": _count(rows, lambda row: row["meta"]["labels"]["direction"], lambda row: "labels" in row["meta"]),
-    }
-
-
-def _count(rows: dict[str, list[Row]], key: Any, where: Any = lambda _: True) -> dict[str, dict[str, int]]:
-    """Counts per value of `key` and split: {value: {split: rows}}."""
-    table: dict[str, dict[str, int]] = {}
-    for split in SPLITS:
-        for value, count in sorted(Counter(str(key(row)) for row in rows[split] if where(row)).items()):
-            name = value.lower() if value in ("True", "False") else value
-            table.setdefault(name, dict.fromkeys(SPLITS, 0))[split] = count
-    return table
+    return rows + report_rows(round(len(events) * report_share), split, rng)

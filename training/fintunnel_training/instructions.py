@@ -7,14 +7,16 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from fintunnel.prompt import Style
 from fintunnel.wire import AnalyzeRequest, Edges, NewsRequest, ReportRequest
 from pydantic import TypeAdapter, ValidationError
 
-from fintunnel_training.dataset import SPLITS, Dataset
+from fintunnel_training.card import card_markdown
+from fintunnel_training.dataset import Dataset
 from fintunnel_training.errors import DataError
+from fintunnel_training.rows import SPLITS
 
 __all__ = ["InstructionFile", "InstructionRow", "read_instructions", "split_paths", "write_dataset"]
 
@@ -62,7 +64,7 @@ def write_dataset(dataset: Dataset, out: Path, *, source_sha256: str) -> list[Pa
         hashes[path.name] = hashlib.sha256(text.encode()).hexdigest()
     card = dataset.card | {"source_sha256": source_sha256, "files_sha256": hashes}
     contents[_card_path(out)] = json.dumps(card, ensure_ascii=False, indent=2) + "\n"
-    contents[out.with_suffix(".card.md")] = _card_markdown(card)
+    contents[out.with_suffix(".card.md")] = card_markdown(card)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         for path, text in contents.items():
@@ -150,47 +152,3 @@ def _read_card(path: Path) -> tuple[Edges | None, dict[str, str]]:
         return Edges.model_validate(card["edges"]), splits
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"数据卡 {path} 损坏：{error}。请重新运行 fintunnel dataset build。") from error
-
-
-def _card_markdown(card: dict[str, Any]) -> str:
-    def table(title: str, counts: dict[str, dict[str, int]]) -> list[str]:
-        lines = [f"| {title} | train | val | test |", "| --- | ---: | ---: | ---: |"]
-        return (
-            lines
-            + [f"| {name} | {' | '.join(str(row[split]) for split in SPLITS)} |" for name, row in counts.items()]
-            + [""]
-        )
-
-    edges = card["edges"]
-    lines = [
-        "# 数据卡",
-        "",
-        f"标的 {card['ticker']}，随机种子 {card['seed']}，提示词版本 {card['prompt_version']}，"
-        f"源数据库 SHA-256 `{card['source_sha256'][:16]}…`。",
-        "",
-        f"读到 {card['events_read']} 条事件；去掉的："
-        + ("；".join(f"{reason} {count}" for reason, count in card["events_dropped"].items()) or "无")
-        + "。",
-        "",
-        "| 划分（按时间，间隔 " + str(card["embargo_min"]) + " 分钟） | 事件 | 行 | 时段（UTC） |",
-        "| --- | ---: | ---: | --- |",
-        *(
-            f"| {split} | {card['events'][split]} | {card['rows'][split]} | {' – '.join(card['periods_utc'][split])} |"
-            for split in SPLITS
-        ),
-        "",
-        *table("类型", card["rows_by_kind"]),
-        *table("影响", card["impact"]),
-        *table("方向", card["direction"]),
-        f"标签的含义（r 为发布后 {card['horizon_min']} 分钟收益，m 为此前常见波动；分位数只取自训练时段）：",
-        "",
-        f"- 影响 = |r|/m，分界 {edges['impact'][0]:.3f} 和 {edges['impact'][1]:.3f}",
-        f"- 方向 = r/m，分界 {edges['direction'][0]:.3f} 和 {edges['direction'][1]:.3f}",
-        f"- 预期兑现：|此前涨跌| ≥ {edges['priced_in_pre_return'] * 100:.3f}% 且与消息方向一致（或符合预期）",
-        f"- 观望：波幅 ≥ {edges['wait_and_see_volatility'] * 100:.3f}% 且 |此前涨跌| ≤ "
-        f"{edges['wait_and_see_pre_return'] * 100:.3f}%",
-        "",
-        "已知局限：理由由规则写成，只依据发布前已知的信息；财报问答里的公司和数字是模拟的；"
-        "15 分钟方向接近随机，请勿据此交易。",
-    ]
-    return "\n".join(lines) + "\n"
