@@ -7,23 +7,18 @@ linear layer trained in float32. The loss is on the answers alone.
 from __future__ import annotations
 
 import ctypes
-import json
 import math
-import shutil
 import sys
 import time
 import warnings
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fintunnel_training.adapter import MANIFEST, read_adapter, write_manifest
+from fintunnel_training.adapter_writer import prepare_folder, put_in_place, write_adapter_folder
 from fintunnel_training.base import LoadedBase, Quantization, load_base
 from fintunnel_training.encoding import EncodedRows, encode_rows
-from fintunnel_training.errors import TrainingError
-from fintunnel_training.evidence import TrainingInfo, peak_memory_gib, plot_loss, write_training_info
-from fintunnel_training.instructions import InstructionFile, read_instructions
+from fintunnel_training.instructions import read_instructions
 
 __all__ = ["TrainOptions", "lora_weights_to_float32", "train"]
 
@@ -62,7 +57,7 @@ def train(options: TrainOptions) -> Path:
         TrainingError: the data, the base or the target folder cannot be used, or the loss became NaN.
     """
     data = read_instructions(options.data)
-    partial = _prepare_folder(options.out)
+    partial = prepare_folder(options.out)
 
     _say(f"加载基座 {options.base}（{options.quantization}）…")
     base = load_base(options.base, options.quantization)
@@ -79,8 +74,11 @@ def train(options: TrainOptions) -> Path:
     trainer.train()
     seconds = time.monotonic() - started
 
-    _write_adapter_folder(trainer, base, data, encoded, options, partial, seconds)
-    _replace(options.out, partial)
+    hyperparameters = {k: v for k, v in asdict(options).items() if k not in ("data", "out", "base", "quantization")}
+    write_adapter_folder(
+        partial, trainer, base=base, data=data, encoded=encoded, options=hyperparameters, seconds=seconds
+    )
+    put_in_place(partial, options.out)
     return options.out
 
 
@@ -178,115 +176,6 @@ def _drop_default_printer(trainer: Any) -> None:
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)  # prints every log entry as a dict
-
-
-# --- the folder -------------------------------------------------------------------------------------
-
-
-def _prepare_folder(out: Path) -> Path:
-    """Check that `out` may be written and return the folder to work in until everything is complete."""
-    if out.exists() and not out.is_dir():
-        raise TrainingError(f"--out {out} 是一个文件，请换一个目录")
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise TrainingError(f"--out {out} 不是空目录，也不是适配器目录。为免覆盖您的文件，请换一个目录。")
-    partial = out.with_name(out.name + ".partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    return partial
-
-
-def _write_adapter_folder(
-    trainer: Any,
-    base: LoadedBase,
-    data: InstructionFile,
-    encoded: EncodedRows,
-    options: TrainOptions,
-    folder: Path,
-    seconds: float,
-) -> None:
-    import torch
-
-    model = trainer.model
-    lora = model.peft_config["default"]
-    lora.base_model_name_or_path = base.info.id  # not the path of this machine's cache
-    dtype = getattr(torch, base.precision.dtype)
-    weights = {name: p.detach().to("cpu", dtype) for name, p in model.named_parameters() if p.requires_grad}
-    # 16 bits: half the size, and what the base computes in when it is served.
-    model.save_pretrained(folder, state_dict=weights)
-    (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
-    base.tokenizer.save_pretrained(folder)
-
-    history = [entry for entry in trainer.state.log_history if "loss" in entry]
-    (folder / "log_history.jsonl").write_text(
-        "".join(json.dumps(entry) + "\n" for entry in trainer.state.log_history), encoding="utf-8"
-    )
-    plot_loss(history, folder / "loss_curve.png")
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    versions = {name: version(name) for name in ("fintunnel", "torch", "transformers", "peft", "trl", "bitsandbytes")}
-    write_training_info(
-        folder,
-        TrainingInfo(
-            base=base.info.id,
-            device=_device_name(base.device),
-            quantization=base.quantization,
-            precision=base.precision.dtype,
-            options={
-                name: value
-                for name, value in asdict(options).items()
-                if name not in ("data", "out", "base", "quantization")
-            },
-            target_modules=sorted(lora.target_modules),
-            samples=len(encoded.rows),
-            samples_shortened=encoded.shortened,
-            samples_dropped=encoded.dropped,
-            tokens_per_epoch=encoded.tokens,
-            trainable_parameters=trainable,
-            total_parameters=_logical_parameters(model),
-            steps=trainer.state.global_step,
-            epochs_done=round(float(trainer.state.epoch or 0), 3),
-            seconds=round(seconds, 1),
-            first_loss=history[0]["loss"],
-            last_loss=history[-1]["loss"],
-            peak_memory_gib=round(peak_memory_gib(base.device), 2),
-            versions=versions,
-        ),
-    )
-    write_manifest(
-        folder,
-        base=base.info,
-        quantization=base.quantization,
-        target_modules=sorted(lora.target_modules),
-        edges=data.edges,
-        splits=data.splits,
-        data_sha256=data.sha256,
-        versions=versions,
-    )
-    read_adapter(folder)  # as the server will
-
-
-def _replace(out: Path, partial: Path) -> None:
-    """Put the complete folder in place; an adapter that stood there goes only after that."""
-    old = out.with_name(out.name + ".old")
-    if old.exists():
-        shutil.rmtree(old)
-    if out.exists():
-        out.rename(old)
-    partial.rename(out)
-    if old.exists():
-        shutil.rmtree(old)
-
-
-def _logical_parameters(model: Any) -> int:
-    """Parameters as the architecture counts them: two 4-bit weights share a stored byte."""
-    return sum(p.numel() * (2 if p.__class__.__name__ == "Params4bit" else 1) for p in model.parameters())
-
-
-def _device_name(device: str) -> str:
-    if device == "cpu":
-        return "cpu"
-    import torch
-
-    return str(torch.cuda.get_device_name(device))
 
 
 def _say(text: str) -> None:
