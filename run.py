@@ -35,6 +35,8 @@ DEMO_TRAINING = ("--max-steps", "60", "--batch-size", "2", "--learning-rate", "2
 
 
 def main() -> int:
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]  # a GBK console
     parser = argparse.ArgumentParser(description="FinTunnel 的两个命令：demo 和 test")
     commands = parser.add_subparsers(dest="command", required=True)
     demo_parser = commands.add_parser("demo", help="从数据库到回答，完整走一遍")
@@ -43,14 +45,12 @@ def main() -> int:
     test_parser = commands.add_parser("test", help="运行检查与测试")
     tiers = test_parser.add_mutually_exclusive_group()
     tiers.add_argument("--fast", action="store_true", help="只跑一两分钟内的")
-    tiers.add_argument("--all", action="store_true", help="连同最慢的")
+    tiers.add_argument("--all", action="store_true", help="连同最慢的（目前与默认相同）")
     arguments = parser.parse_args()
 
     if sys.version_info < (3, 11):  # noqa: UP036 - this file meets whatever Python is there
         say(f"需要 Python 3.11 或更新版本，现在是 {sys.version.split()[0]}。请到 python.org 安装。")
         return 2
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]  # a GBK console
     began = time.monotonic()
     try:
         if arguments.command == "demo":
@@ -78,12 +78,16 @@ def install(extra: str) -> None:
         installed = json.loads(stamp.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         installed = {}
-    if python().exists() and installed.get("hash") == wanted and installed.get("extra") in (extra, "dev"):
+    if _has_pip() and installed.get("hash") == wanted and installed.get("extra") in (extra, "dev"):
         return
     began = time.monotonic()
-    if not python().exists():
+    if not _has_pip():
         say(f"创建虚拟环境 {VENV} …")
-        venv.create(VENV, with_pip=True, clear=VENV.exists())
+        try:
+            venv.create(VENV, with_pip=True, clear=VENV.exists())
+        except subprocess.CalledProcessError:
+            say("创建虚拟环境失败。在 Debian 或 Ubuntu 上请先运行：sudo apt install python3-venv")
+            raise
     say("安装依赖，第一次要几分钟 …")
     pip = [str(python()), "-m", "pip", "install", "--disable-pip-version-check", "-q"]
     # torch first, at the pinned version: what depends on it then finds it there.
@@ -96,8 +100,14 @@ def install(extra: str) -> None:
     say(f"安装完成，用了 {time.monotonic() - began:.0f} 秒")
 
 
+def _has_pip() -> bool:
+    """An environment whose making broke off has a python and no pip."""
+    return python().exists() and any(VENV.glob("**/site-packages/pip"))
+
+
 def _wanted() -> str:
-    digest = hashlib.sha256(sys.version.encode() + EMBEDDED_BASE.encode())
+    # The folder counts: the installation points to it, and a clone may be moved.
+    digest = hashlib.sha256(f"{sys.version} {EMBEDDED_BASE} {ROOT}".encode())
     for name in ("pyproject.toml", "constraints.txt"):
         digest.update((ROOT / name).read_bytes())
     return digest.hexdigest()
@@ -146,7 +156,8 @@ def demo(began: float, *, leave: bool, port: int | None) -> int:
         if leave:
             return 0
         say(f"服务继续运行在 {url}，按 Ctrl+C 停止。以后直接启动，不必再训练：")
-        say(f"  {shlex.join(['fintunnel', 'serve', '--base', 'embedded', '--adapter', str(adapter)])}")
+        again = [str(python()), "-m", "fintunnel", "serve", "--base", "embedded", "--adapter", str(adapter)]
+        say(f"  {shlex.join(again)}")
         return server.wait()
     finally:
         stop(server)

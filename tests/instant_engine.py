@@ -13,9 +13,11 @@ _WORK = Work(queue_seconds=0.001, model_seconds=0.002, prompt_tokens=10, complet
 
 @dataclass
 class InstantEngine:
-    """Weighs a choice by `weights` (default 1) and writes `text`; keeps what it was asked in `calls`."""
+    """Weighs a choice by `weights` (default 1), or after some answers by `weights_after`, and writes `text`;
+    keeps what it was asked in `calls`."""
 
     weights: dict[str, float] = field(default_factory=dict)
+    weights_after: dict[str, dict[str, float]] = field(default_factory=dict)
     text: str = "金价短线或有波动。"
     calls: list[tuple[str, str | None]] = field(default_factory=list)
     failure: Exception | None = None
@@ -42,7 +44,8 @@ class InstantEngine:
         if self.failure is not None:
             raise self.failure
         self.calls.append((prefix, adapter))
-        weights = {label: self.weights.get(label, 1.0) for label in choices}
+        given = self.weights_after.get(prefix, self.weights)
+        weights = {label: given.get(label, 1.0) for label in choices}
         total = sum(weights.values())
         return Scores({label: weight / total for label, weight in weights.items()}, _WORK)
 

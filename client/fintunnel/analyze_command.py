@@ -32,7 +32,7 @@ def analyze(
     explain: Annotated[bool, typer.Option(help="是否生成理由")] = True,
     adapter: Annotated[str | None, typer.Option(help="base：不带适配器的基座；默认用服务的适配器")] = None,
 ) -> None:
-    """分析一条消息：由 FINTUNNEL_BACKEND 决定问托管的 DeepSeek，还是自己的模型。"""
+    """分析一条消息：由 FINTUNNEL_BACKEND 决定调用 DeepSeek 官方 API，还是自己的模型。"""
     with DeepSeekClient() as client:
         analysis = client.analyze(text, explain=explain, adapter=adapter)
     if as_json:

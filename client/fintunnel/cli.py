@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import traceback
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
 
 import typer
 
@@ -20,6 +19,8 @@ _HELP = {
     "serve": "启动 /analyze 服务，可经 ngrok 公开",
 }
 _EXTRA = {"dataset": "training", "train": "training", "serve": "server"}
+
+_INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,8 +43,13 @@ def main(arguments: list[str] | None = None) -> None:
         app(args=[argument for argument in given if argument != "--debug"], prog_name="fintunnel")
     except FinTunnelError as error:
         _fail(str(error), error.exit_status, debug)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            typer.echo("已中断。", err=True)
+        raise
     except KeyboardInterrupt:
-        _fail("已中断。", 130, debug)
+        typer.echo("已中断。", err=True)
+        raise SystemExit(_INTERRUPTED) from None
     except Exception as error:
         _fail(f"程序出错：{type(error).__name__}: {error}（加 --debug 可看完整信息）", 1, debug)
 
@@ -73,12 +79,14 @@ def _add_commands() -> None:
 def _add_command(entry_point: EntryPoint) -> None:
     name = entry_point.name
 
-    def run(context: typer.Context) -> Any:
+    def run(context: typer.Context) -> None:
         try:
             command: typer.Typer = entry_point.load()
-            return command(args=context.args, prog_name=f"fintunnel {name}", standalone_mode=False)
+            status = command(args=context.args, prog_name=f"fintunnel {name}", standalone_mode=False)
         except ModuleNotFoundError as error:
             raise _missing_extra(name, error) from error
+        if isinstance(status, int) and status:  # how an inner command tells of Ctrl+C and of typer.Exit
+            raise typer.Exit(status)
 
     app.command(
         name,

@@ -27,15 +27,15 @@ __all__ = ["DeepseekClient"]
 
 ERROR_PREFIX = "[错误]"
 _RETIRED = {"deepseek-chat": "deepseek-flash", "deepseek-reasoner": "deepseek-v4-pro"}  # since 2026-07-24
-_PATHS = ("/v1/chat/completions", "/chat/completions")
+_OWN_SECONDS = 60.0
 _TRANSIENT = (ConnectionFailed, RequestTimeout, RateLimitError, ServerFailure)
 
 
 class DeepseekClient:
     """`api_key`, `base_url` and `model` speak of the hosted API; they never reach your own server.
 
-    With `FINTUNNEL_BACKEND=finetuned` all calls go to `FINTUNNEL_URL`. `FINTUNNEL_TIMEOUT` overrides the
-    `timeout_seconds` that an agent passes: ten seconds are too short for a model on a T4.
+    With `FINTUNNEL_BACKEND=finetuned` all calls go to `FINTUNNEL_URL`, and a `timeout_seconds` under a minute is
+    raised to one: ten seconds are too short for a model on a T4. `FINTUNNEL_TIMEOUT` overrides both.
     """
 
     def __init__(
@@ -47,12 +47,13 @@ class DeepseekClient:
         self._client: DeepSeekClient | None = None
         self._problem = ""
         self._timeout: float | None = None
+        self._least_timeout = 0.0
         try:
             settings = load_settings()
             self._timeout = settings.timeout
             if settings.backend == "finetuned":
+                self._least_timeout = _OWN_SECONDS
                 self._client = DeepSeekClient(backend="finetuned")
-                self._timeout = self._client.timeout
             else:
                 self._client = DeepSeekClient(
                     backend="deepseek",
@@ -60,8 +61,8 @@ class DeepseekClient:
                     url=_base(base_url),
                     model=_current(model),
                 )
-        except FinTunnelError as error:
-            self._problem = str(error)
+        except Exception as error:  # see above: never raises
+            self._problem = str(error) if isinstance(error, FinTunnelError) else f"{type(error).__name__}: {error}"
 
     def complete(
         self,
@@ -91,11 +92,13 @@ class DeepseekClient:
     def _ask(self, messages: list[Message], timeout: float, temperature: float, max_tokens: int, retries: int) -> str:
         if self._client is None:
             return f"{ERROR_PREFIX} {self._problem}"
+        seconds = self._timeout or max(timeout, self._least_timeout)
+        failure: Exception | None = None
         for attempt in range(max(0, retries) + 1):
             try:
-                return self._client._complete(messages, self._timeout or timeout, temperature, max_tokens)
+                return self._client._complete(messages, seconds, temperature, max_tokens)
             except _TRANSIENT as error:
-                failure: Exception = error
+                failure = error
                 if attempt < retries:
                     time.sleep(0.5 * 2**attempt)
             except FinTunnelError as error:
@@ -109,9 +112,7 @@ def _base(url: str | None) -> str | None:
     """The API's base address from the full one that the old client took."""
     if url is None:
         return None
-    for path in _PATHS:
-        url = url.removesuffix(path)
-    return url
+    return url.rstrip("/").removesuffix("/chat/completions")
 
 
 def _current(model: str | None) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any, Self, overload
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
+from fintunnel.api_key import clean_key
 from fintunnel.errors import ConfigurationError, InvalidRequestError, MalformedAnswerError
 from fintunnel.hosted_api import analysis_from, analyze_body, chat_body, chat_text
 from fintunnel.prompt import Message
@@ -63,7 +64,12 @@ class DeepSeekClient:
             raise ConfigurationError(f"backend {self.backend!r} 无效，只能是 deepseek 或 finetuned。")
         hosted = self.backend == "deepseek"
         secret = settings.deepseek_api_key if hosted else settings.api_key
-        self._api_key = api_key or (secret.get_secret_value() if secret is not None else None)
+        self._api_key = secret.get_secret_value() if secret is not None else None
+        if api_key:
+            try:
+                self._api_key = clean_key(api_key)
+            except ValueError as error:
+                raise ConfigurationError(str(error)) from None
         if hosted and not self._api_key:
             raise ConfigurationError(
                 "没有 DEEPSEEK_API_KEY。请设置它，或用 FINTUNNEL_BACKEND=finetuned 换成自己的模型。"
@@ -167,7 +173,7 @@ class DeepSeekClient:
         self, request: NewsRequest | ReportRequest, timeout: float | None
     ) -> NewsAnalysis | ReportAnswer:
         if request.adapter is not None:
-            raise ConfigurationError("托管的 DeepSeek API 没有适配器可选，请去掉 adapter。")
+            raise ConfigurationError("DeepSeek 官方 API 没有适配器可选，请去掉 adapter。")
         started = time.monotonic()
         answer = self._post("/chat/completions", analyze_body(self.model, request), timeout)
         return analysis_from(answer, request, self.model, started)

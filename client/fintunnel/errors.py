@@ -9,10 +9,11 @@
     │   ├── AuthenticationError     401, 403: the key
     │   ├── QuotaError              402: the balance
     │   ├── RateLimitError          429
-    │   ├── InvalidRequestError     any other 4xx
+    │   ├── InvalidRequestError     any other 4xx, and redirects, which are not followed
     │   └── ServerFailure           5xx
     ├── MalformedAnswerError    an answer that does not satisfy the schema
-    └── PromptTooLongError      a request that cannot be shortened enough
+    ├── PromptTooLongError      a request that cannot be shortened enough
+    └── PromptRejectedError     a conversation that the model's template does not allow
 
 The training and the server package hang their own bases (`TrainingError`, `ServerError`) under
 `FinTunnelError`, so that the command line turns each of them into one or two lines.
@@ -28,6 +29,7 @@ __all__ = [
     "FinTunnelError",
     "InvalidRequestError",
     "MalformedAnswerError",
+    "PromptRejectedError",
     "PromptTooLongError",
     "QuotaError",
     "RateLimitError",
@@ -44,19 +46,21 @@ class FinTunnelError(Exception):
 
 
 class ConfigurationError(FinTunnelError):
+    """A setting is missing or wrong; nothing was sent."""
+
     exit_status = 2
 
 
 class ConnectionFailed(FinTunnelError):
-    pass
+    """Nobody answers at the address."""
 
 
 class TunnelError(ConnectionFailed):
-    pass
+    """The tunnel, or a proxy, answers in the server's place."""
 
 
 class RequestTimeout(FinTunnelError):
-    pass
+    """No complete answer within the deadline."""
 
 
 class APIError(FinTunnelError):
@@ -96,8 +100,12 @@ class ServerFailure(APIError):
 
 
 class MalformedAnswerError(FinTunnelError):
-    pass
+    """An answer that is not JSON, or not what was asked for."""
 
 
 class PromptTooLongError(FinTunnelError):
-    pass
+    """A request whose prompt is over the budget, with its texts cut to nothing."""
+
+
+class PromptRejectedError(FinTunnelError):
+    """A conversation that the model's chat template does not allow, such as two user turns in a row."""

@@ -86,14 +86,11 @@ def analysis_from(
         MalformedAnswerError: no JSON, or not what was asked for.
     """
     text = chat_text(answer)
-    usage = answer.get("usage") or {}
     seconds = time.monotonic() - started
     common: dict[str, Any] = {
         "id": f"ana-{uuid.uuid4().hex}",
         "model": ModelInfo(backend="deepseek", base=model, adapter=None, prompt_version=PROMPT_VERSION),
-        "usage": Usage(
-            prompt_tokens=usage.get("prompt_tokens", 0), completion_tokens=usage.get("completion_tokens", 0)
-        ),
+        "usage": _usage(answer.get("usage")),
         "timing_ms": Timing(queue=0.0, model=round(seconds * 1000, 1), total=round(seconds * 1000, 1)),
     }
     try:
@@ -107,6 +104,13 @@ def analysis_from(
         raise MalformedAnswerError(f"模型的 JSON 不符合约定：{where} {first['msg']}") from error
     except ValueError as error:
         raise MalformedAnswerError("模型没有按要求输出 JSON") from error
+
+
+def _usage(counts: object) -> Usage:
+    """The API's token counts; what it does not count is 0."""
+    given = counts if isinstance(counts, dict) else {}
+    values = {name: given.get(name) for name in ("prompt_tokens", "completion_tokens")}
+    return Usage(**{name: value if isinstance(value, int) and value >= 0 else 0 for name, value in values.items()})
 
 
 def _news(reply: _NewsReply, request: NewsRequest, common: dict[str, Any]) -> NewsAnalysis:

@@ -7,6 +7,7 @@ on in the process's environment, never on its command line.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -62,6 +63,7 @@ class LocalServer:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows: for CTRL_BREAK
             )
 
     def wait_until_ready(self, timeout: float = 1800.0) -> Self:
@@ -91,7 +93,11 @@ class LocalServer:
     def stop(self) -> None:
         """End the server; running requests are given time to finish."""
         if self.process.poll() is None:
-            self.process.terminate()
+            try:
+                # On Windows terminate() would kill at once, and leave a tunnel's agent running.
+                self.process.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM))
+            except OSError:
+                self.process.terminate()  # no console to break through
             try:
                 self.process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from fintunnel.api_key import ApiKey
 from fintunnel.errors import ConfigurationError
 
 __all__ = ["Backend", "ClientSettings", "load_settings"]
@@ -23,9 +24,9 @@ class ClientSettings(BaseSettings):
 
     backend: Backend = Field("deepseek", validation_alias="FINTUNNEL_BACKEND")
     url: str = Field("http://127.0.0.1:8000", validation_alias="FINTUNNEL_URL")
-    api_key: SecretStr | None = Field(None, validation_alias="FINTUNNEL_API_KEY")
+    api_key: ApiKey | None = Field(None, validation_alias="FINTUNNEL_API_KEY")
     timeout: float | None = Field(None, gt=0, validation_alias="FINTUNNEL_TIMEOUT")
-    deepseek_api_key: SecretStr | None = Field(None, validation_alias="DEEPSEEK_API_KEY")
+    deepseek_api_key: ApiKey | None = Field(None, validation_alias="DEEPSEEK_API_KEY")
     deepseek_url: str = Field(
         "https://api.deepseek.com",
         validation_alias=AliasChoices("DEEPSEEK_BASE_URL", "DEEPSEEK_API_BASE"),
@@ -37,7 +38,7 @@ def load_settings() -> ClientSettings:
     """Read the environment now.
 
     Raises:
-        ConfigurationError: a variable has a value that is not allowed.
+        ConfigurationError: a variable has a value that is not allowed, or `.env` cannot be read.
     """
     try:
         return ClientSettings()
@@ -48,4 +49,8 @@ def load_settings() -> ClientSettings:
             raise ConfigurationError(
                 f"FINTUNNEL_BACKEND 的值 {first['input']!r} 无效，只能是 deepseek 或 finetuned。"
             ) from None
-        raise ConfigurationError(f"环境变量 {name} 无效：{first['msg']}") from None
+        raise ConfigurationError(f"环境变量 {name} 无效：{first['msg'].removeprefix('Value error, ')}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError("读取 .env 失败：它不是 UTF-8 编码，请另存为 UTF-8。") from None
+    except OSError as error:
+        raise ConfigurationError(f"读取 .env 失败：{error.strerror}") from None

@@ -45,7 +45,8 @@ def post_json(
     """POST `body` and return the JSON object that comes back.
 
     Args:
-        timeout: seconds for the whole exchange; bytes that only keep the line alive do not stretch it.
+        timeout: seconds for each phase (connecting, sending, waiting for a byte), and, counted from the start,
+            for the body to arrive: bytes that only keep the line alive do not stretch it.
         advice: what to check when nobody answers.
 
     Raises:
@@ -64,13 +65,16 @@ def post_json(
         raise RequestTimeout(f"{timeout:g} 秒内没有得到 {host} 的回答。{advice}") from error
     except httpx.InvalidURL as error:
         raise ConfigurationError(f"地址无效：{error}") from error
+    except httpx.LocalProtocolError:
+        # Its text shows the header, and the header holds the key.
+        raise ConfigurationError("密钥或地址里有不能发送的字符，请重新复制。") from None
     except httpx.UnsupportedProtocol as error:
         raise ConfigurationError(f"地址 {url} 应以 http:// 或 https:// 开头") from error
     except httpx.TransportError as error:
         raise ConnectionFailed(f"连不上 {host}：{error}。{advice}") from error
     if "ngrok-error-code" in response.headers:
         code = response.headers["ngrok-error-code"]
-        raise TunnelError(f"隧道在，但后面的服务不在（{code}）。请检查 fintunnel serve 是否还在运行。")
+        raise TunnelError(f"隧道地址没有上线，或后面的服务没有响应（{code}）。请确认 fintunnel serve 还在运行。")
     if response.is_success:
         return _json_object(content, host)
     raise _status_error(response, content)
@@ -110,13 +114,16 @@ def _status_error(response: httpx.Response, content: bytes) -> APIError:
     except (ValueError, KeyError, TypeError, AttributeError):
         pass  # not our error body, nor OpenAI's: the status says it all
     kinds: dict[int, tuple[type[APIError], str]] = {
-        401: (AuthenticationError, "密钥不对"),
+        401: (AuthenticationError, "密钥不正确"),
         402: (QuotaError, "余额不足"),
         403: (AuthenticationError, "没有权限"),
         429: (RateLimitError, "请求太频繁，请稍后再试"),
     }
     kind, meaning = kinds.get(
-        status, (ServerFailure, "服务出错") if status >= 500 else (InvalidRequestError, "请求无效")
+        status,
+        (ServerFailure, "服务出错")
+        if status >= 500
+        else (InvalidRequestError, "请求无效" if status >= 400 else "地址被重定向，请改用最终的地址"),
     )
     suffix = f"（编号 {request_id}）" if request_id else ""
     return kind(f"{meaning}：{message}{suffix}", status=status, code=code, request_id=request_id)

@@ -10,9 +10,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 __all__ = [
+    "BASE_ADAPTER",
     "DEFAULT_MODEL_NAME",
     "DIRECTIONS",
     "HORIZON_MIN",
@@ -53,6 +54,7 @@ DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
 
 HORIZON_MIN = 15  # the labels speak of the return over this many minutes after publication
+BASE_ADAPTER = "base"  # the reserved adapter name of the bare base
 DEFAULT_MODEL_NAME = "fintunnel"  # in the chat route: the server's default model, whatever it is called
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -107,11 +109,19 @@ class NewsRequest(_Request):
     figures: Figures | None = None
     context: Context | None = None
 
-    @model_validator(mode="after")
-    def _text_says_something(self) -> NewsRequest:
-        if not self.text.strip():
+    @field_validator("text")
+    @classmethod
+    def _text_says_something(cls, text: str) -> str:
+        if not text.strip():
             raise ValueError("text is blank")
-        return self
+        return text
+
+    @field_validator("published_at")
+    @classmethod
+    def _time_is_plausible(cls, at: datetime | None) -> datetime | None:
+        if at is not None and not 1970 <= at.year <= 2200:
+            raise ValueError("year must be between 1970 and 2200")
+        return at
 
 
 class Passage(_Wire):

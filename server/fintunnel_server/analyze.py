@@ -114,6 +114,8 @@ class _Conversation:
             given = await self._score(answer + impact + after_impact, {d: d + after_direction for d in DIRECTIONS})
             for direction in DIRECTIONS:
                 directions[direction] += impacts[impact] * given[direction]
+        # A sum of rounded products may end a hair above 1.
+        directions = {direction: min(probability, 1.0) for direction, probability in directions.items()}
         impact_probs = {impact: impacts[impact] for impact in IMPACTS}
         answer += _most_likely(impact_probs) + after_impact + _most_likely(directions) + after_direction
         return impact_probs, directions, answer

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fintunnel.errors import PromptTooLongError
+from fintunnel.errors import PromptRejectedError, PromptTooLongError
 from fintunnel.wire import ErrorBody, ErrorCode, ErrorDetail
 from starlette.exceptions import HTTPException
 
@@ -58,6 +58,10 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(PromptTooLongError)
     async def prompt_too_long(request: Request, error: PromptTooLongError) -> JSONResponse:
         return error_response(request, 422, ErrorCode.PROMPT_TOO_LONG, str(error))
+
+    @app.exception_handler(PromptRejectedError)
+    async def prompt_rejected(request: Request, error: PromptRejectedError) -> JSONResponse:
+        return error_response(request, 422, ErrorCode.INVALID_REQUEST, str(error), "messages")
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

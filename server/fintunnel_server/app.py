@@ -10,6 +10,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, FastAPI, Response
 from fintunnel.wire import (
+    BASE_ADAPTER,
     DEFAULT_MODEL_NAME,
     AnalyzeRequest,
     ChatCompletion,
@@ -22,7 +23,7 @@ from fintunnel.wire import (
 
 from fintunnel_server.analyze import analyze
 from fintunnel_server.api_errors import ApiError, add_error_handlers
-from fintunnel_server.engine import BASE, Engine
+from fintunnel_server.engine import Engine
 from fintunnel_server.openai_api import complete_chat
 from fintunnel_server.security import limit_body, require_key, tag_request
 from fintunnel_server.settings import ServerSettings
@@ -37,7 +38,7 @@ def create_app(settings: ServerSettings, engine: Engine) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # In the background, so that /health answers while a large model takes its first breath.
+        # In the background: /health answers during the model's first, slow pass.
         self_test = asyncio.create_task(_self_test(settings, engine, ready))
         yield
         ready.clear()
@@ -91,10 +92,10 @@ def _adapter(engine: Engine, name: str | None, *, param: str) -> str | None:
     """The adapter that a request's name means; None is the bare base."""
     if name is None:
         return engine.info.default_adapter
-    if name == BASE:
+    if name == BASE_ADAPTER:
         return None
     if name not in engine.info.adapters:
-        known = "、".join([*engine.info.adapters, BASE])
+        known = "、".join([*engine.info.adapters, BASE_ADAPTER])
         raise ApiError(404, ErrorCode.UNKNOWN_MODEL, f"没有这个模型，可用的是：{known}", param)
     return name
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -43,9 +45,11 @@ def _serve(
     if settings.api_key is None and (tunnel != "none" or not _is_loopback(host)):
         raise SettingsError(
             "公开的服务必须有密钥：请先设置环境变量 FINTUNNEL_API_KEY。"
-            '\nPowerShell：$env:FINTUNNEL_API_KEY="自己定的长密钥"；bash：export FINTUNNEL_API_KEY=自己定的长密钥'
+            '\nPowerShell：$env:FINTUNNEL_API_KEY="my-long-secret"；bash：export FINTUNNEL_API_KEY=my-long-secret'
         )
     _log_to_stderr()
+    # uvicorn ends gracefully and then raises the signal again: as SystemExit it closes the tunnel too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # The port is taken before the model is loaded: a conflict shows at once, not minutes later.
     with _listen(host, port) as listener, ExitStack() as stack:
         name = base or default_base()
@@ -109,9 +113,11 @@ def _is_loopback(host: str) -> bool:
 def _print_public(url: str) -> None:
     typer.echo(f"公开地址：{url}（任何人都能访问，凭密钥使用）")
     typer.echo("bash：")
-    typer.echo(f"  export FINTUNNEL_BACKEND=finetuned FINTUNNEL_URL={url}")
+    typer.echo(f"  export FINTUNNEL_BACKEND=finetuned FINTUNNEL_URL={url} FINTUNNEL_API_KEY=<服务的密钥>")
     typer.echo("PowerShell：")
-    typer.echo(f'  $env:FINTUNNEL_BACKEND="finetuned"; $env:FINTUNNEL_URL="{url}"')
+    typer.echo(
+        f'  $env:FINTUNNEL_BACKEND="finetuned"; $env:FINTUNNEL_URL="{url}"; $env:FINTUNNEL_API_KEY="<服务的密钥>"'
+    )
     typer.echo("试一下：")
     typer.echo(
         f'  curl {url}/analyze -H "Authorization: Bearer $FINTUNNEL_API_KEY" '

@@ -9,9 +9,7 @@ from typing import Literal, Protocol
 from fintunnel.prompt import Message
 from fintunnel.wire import Edges
 
-__all__ = ["BASE", "Engine", "EngineInfo", "Generation", "Scores", "Work"]
-
-BASE = "base"  # the reserved adapter name of the bare base
+__all__ = ["Engine", "EngineInfo", "Generation", "Scores", "Work"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,11 @@ class Engine(Protocol):
     def info(self) -> EngineInfo: ...
 
     def count_tokens(self, messages: list[Message]) -> int:
-        """Tokens of the prompt, chat template included."""
+        """Tokens of the prompt, chat template included.
+
+        Raises:
+            PromptRejectedError: the template does not allow such a conversation.
+        """
 
     async def score(
         self, messages: list[Message], prefix: str, choices: Mapping[str, str], *, adapter: str | None
@@ -82,6 +84,6 @@ class Engine(Protocol):
         seed: int | None = None,
     ) -> Generation:
         """Continue an answer that begins with `prefix`, greedily where temperature is 0, until the end token,
-        the text `stop` (not returned), or `max_tokens`."""
+        a token with the character `stop` in it (the text before it is returned), or `max_tokens`."""
 
     def close(self) -> None: ...

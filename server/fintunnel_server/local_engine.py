@@ -1,8 +1,9 @@
 """The model in this process: a 4-bit base with an adapter on top, on one inference thread.
 
 Calls come one after another (`model.generate` and its kind are not thread-safe). The keys and values of the
-last few prompts are kept, so a call that begins like an earlier one computes only what is new: the fields of
-one analysis share their prompt, and all analyses share the instruction.
+last few prompts are kept, so the fields of one analysis compute their prompt once, also when analyses take turns.
+A prompt is always computed in one pass and an answer's beginning in the next: in 16 bits another cut would give
+other last digits, and the same question must get the same probabilities.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from fintunnel.prompt import PROMPT_VERSION, Message
+from fintunnel.wire import BASE_ADAPTER
 from fintunnel_training.adapter import Manifest, check_base, read_adapter
 from fintunnel_training.base import LoadedBase, Quantization, load_base, prompt_tokens
 from fintunnel_training.errors import AdapterError
 from transformers import DynamicCache
 
-from fintunnel_server.engine import BASE, EngineInfo, Generation, Scores, Work
+from fintunnel_server.engine import EngineInfo, Generation, Scores, Work
 
 __all__ = ["LocalEngine", "load_local_engine"]
 
-_CACHED_PROMPTS = 4
+_KEPT_PROMPTS = 4
 _T = TypeVar("_T")
 
 
@@ -46,8 +48,8 @@ def load_local_engine(
     """
     manifest = None
     if adapter is not None:
-        if adapter.resolve().name == BASE:
-            raise AdapterError(f"适配器目录不能叫 {BASE}：这个名字保留给不带适配器的基座。请给目录改名。")
+        if adapter.resolve().name == BASE_ADAPTER:
+            raise AdapterError(f"适配器目录不能叫 {BASE_ADAPTER}：这个名字保留给不带适配器的基座。请给目录改名。")
         manifest = read_adapter(adapter, allow_unverified=allow_unverified)
     loaded = load_base(base, quantization)
     if manifest is not None:
@@ -55,8 +57,10 @@ def load_local_engine(
     return LocalEngine(loaded, adapter, manifest)
 
 
-@dataclass
-class _CachedPrompt:
+@dataclass(frozen=True)
+class _Prefill:
+    """Keys and values of a prompt's `tokens`; what is fed after them is forgotten when the next call begins."""
+
     adapter: str | None
     tokens: list[int]
     cache: Any
@@ -71,23 +75,22 @@ class LocalEngine:
         if adapter is not None:
             from peft import PeftModel
 
+            # The name that requests use. In peft it is "default": there a dot or "train" would clash.
             name = adapter.resolve().name
             try:
-                self._model = PeftModel.from_pretrained(
-                    base.model, str(adapter), adapter_name=name, autocast_adapter_dtype=False
-                )
+                self._model = PeftModel.from_pretrained(base.model, str(adapter), autocast_adapter_dtype=False)
             except (RuntimeError, ValueError, OSError) as error:
-                raise AdapterError(f"适配器 {adapter} 装不上基座 {base.info.id}：{error}"[:300]) from error
+                raise AdapterError(f"适配器 {adapter} 无法加载到基座 {base.info.id} 上：{error}"[:300]) from error
         self._model.eval()
         end = self._model.generation_config.eos_token_id
         self._end_tokens = {self._tokenizer.eos_token_id, *(end if isinstance(end, list) else [end])} - {None}
-        self._cached: list[_CachedPrompt] = []  # the most recently used last
+        self._kept: list[_Prefill] = []  # the most recently used last
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         self._info = EngineInfo(
             base=base.info.id,
             adapters=(name,) if name else (),
             default_adapter=name,
-            prompt_version=manifest.prompt_version if manifest else PROMPT_VERSION,
+            prompt_version=(manifest.prompt_version if manifest else None) or PROMPT_VERSION,
             edges=manifest.edges if manifest else None,
             context_tokens=base.context_tokens,
         )
@@ -104,7 +107,8 @@ class LocalEngine:
     ) -> Scores:
         paths = {label: prompt_tokens(self._tokenizer, messages, prefix + text) for label, text in choices.items()}
         shared = _common_length(list(paths.values()))
-        probabilities, queued, seconds = await self._run(lambda: self._walk(paths, shared, adapter))
+        prompt = self._prompt_part(messages, next(iter(paths.values()))[:shared])
+        probabilities, queued, seconds = await self._run(lambda: self._walk(paths, shared, prompt, adapter))
         return Scores(probabilities, Work(queued, seconds, shared, 0))
 
     async def generate(
@@ -118,13 +122,19 @@ class LocalEngine:
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> Generation:
-        prompt = prompt_tokens(self._tokenizer, messages, prefix)
+        tokens = prompt_tokens(self._tokenizer, messages, prefix)
+        prompt = self._prompt_part(messages, tokens)
 
         def work() -> tuple[str, Literal["stop", "length"], int]:
-            return self._decode(prompt, adapter, max_tokens, stop, temperature, seed)
+            return self._decode(tokens, prompt, adapter, max_tokens, stop, temperature, seed)
 
         (text, reason, count), queued, seconds = await self._run(work)
-        return Generation(text, reason, Work(queued, seconds, len(prompt), count))
+        return Generation(text, reason, Work(queued, seconds, len(tokens), count))
+
+    def _prompt_part(self, messages: list[Message], tokens: list[int]) -> list[int]:
+        """The part of `tokens` that is the prompt, less one token at least: the last one fed gives the logits."""
+        prompt = prompt_tokens(self._tokenizer, messages)
+        return tokens[: min(_common_length([prompt, tokens]), len(tokens) - 1)]
 
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
@@ -143,7 +153,9 @@ class LocalEngine:
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, timed)
 
-    def _walk(self, paths: Mapping[str, list[int]], depth: int, adapter: str | None) -> dict[str, float]:
+    def _walk(
+        self, paths: Mapping[str, list[int]], depth: int, prompt: list[int], adapter: str | None
+    ) -> dict[str, float]:
         """Walk the trie below the first `depth` shared tokens, renormalising at each branch."""
         if len(paths) == 1:
             return dict.fromkeys(paths, 1.0)
@@ -153,17 +165,19 @@ class LocalEngine:
         for label, path in paths.items():
             branches.setdefault(path[depth], {})[label] = path
         if len(branches) == 1:
-            return self._walk(paths, depth + 1, adapter)
-        logits = self._logits(next(iter(paths.values()))[:depth], adapter)
-        shares = torch.softmax(logits[list(branches)], dim=0).tolist()
+            return self._walk(paths, depth + 1, prompt, adapter)
+        answer = next(iter(paths.values()))[len(prompt) : depth]
+        logits = self._feed(self._prefill(prompt, adapter), answer)
+        shares = torch.softmax(logits[list(branches)].double(), dim=0).tolist()
         return {
             label: share * probability
             for share, branch in zip(shares, branches.values(), strict=True)
-            for label, probability in self._walk(branch, depth + 1, adapter).items()
+            for label, probability in self._walk(branch, depth + 1, prompt, adapter).items()
         }
 
     def _decode(
         self,
+        tokens: list[int],
         prompt: list[int],
         adapter: str | None,
         max_tokens: int,
@@ -172,9 +186,10 @@ class LocalEngine:
         seed: int | None,
     ) -> tuple[str, Literal["stop", "length"], int]:
         generator = torch.Generator().manual_seed(seed) if seed is not None else None
+        prefill = self._prefill(prompt, adapter)
         produced: list[int] = []
         while len(produced) < max_tokens:
-            logits = self._logits([*prompt, *produced], adapter)
+            logits = self._feed(prefill, produced[-1:] or tokens[len(prompt) :])
             if temperature > 0:
                 weights = torch.softmax(logits / temperature, dim=0)
                 token = int(torch.multinomial(weights, 1, generator=generator))
@@ -193,29 +208,28 @@ class LocalEngine:
         text = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(text).rstrip("\ufffd")
 
-    def _logits(self, tokens: list[int], adapter: str | None) -> Any:
-        """The float32 logits (vocabulary) after `tokens`, computing only what no kept prompt begins with."""
-        best = max(
-            (entry for entry in self._cached if entry.adapter == adapter),
-            key=lambda entry: _common_length([entry.tokens, tokens]),
-            default=None,
-        )
-        # The last token is always fed: its logits are what is asked for.
-        known = min(_common_length([best.tokens, tokens]), len(tokens) - 1) if best else 0
-        if best is None or known == 0:
-            best = _CachedPrompt(adapter, [], DynamicCache(config=self._model.config))
-            if len(self._cached) >= _CACHED_PROMPTS:
-                self._cached.pop(0)
-        else:
-            self._cached.remove(best)
-            if known < len(best.tokens):
-                best.cache.crop(known - len(best.tokens))  # negative: how many tokens to forget
-        fed = torch.tensor([tokens[known:]], device=self._device)
-        use_base = adapter is None and bool(self._info.adapters)
+    def _prefill(self, prompt: list[int], adapter: str | None) -> _Prefill:
+        """The prompt's keys and values, computed now or kept from before."""
+        for kept in self._kept:
+            if kept.adapter == adapter and kept.tokens == prompt:
+                self._kept.remove(kept)
+                self._kept.append(kept)
+                fed = kept.cache.get_seq_length() - len(prompt)
+                if fed > 0:
+                    kept.cache.crop(-fed)  # negative: how many tokens to forget
+                return kept
+        new = _Prefill(adapter, prompt, DynamicCache(config=self._model.config))
+        if prompt:
+            self._feed(new, prompt)
+        self._kept = [*self._kept[1 - _KEPT_PROMPTS :], new]
+        return new
+
+    def _feed(self, prefill: _Prefill, tokens: list[int]) -> Any:
+        """Feed `tokens` after what the cache holds; returns the float32 logits (vocabulary) after the last one."""
+        ids = torch.tensor([tokens], device=self._device)
+        use_base = prefill.adapter is None and bool(self._info.adapters)
         with self._model.disable_adapter() if use_base else nullcontext():
-            output = self._model(input_ids=fed, past_key_values=best.cache, use_cache=True, logits_to_keep=1)
-        best.tokens = list(tokens)
-        self._cached.append(best)
+            output = self._model(input_ids=ids, past_key_values=prefill.cache, use_cache=True, logits_to_keep=1)
         return output.logits[0, -1].float().cpu()
 
 

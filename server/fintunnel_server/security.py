@@ -36,7 +36,7 @@ def require_key(key: SecretStr | None) -> Callable[[Request], None]:
 
 
 async def tag_request(request: Request, call_next: _Next) -> Response:
-    """Give the request an id that its answer and its log lines carry, whatever happens."""
+    """Give the request an id that its answer carries, and the log where it failed."""
     request.state.request_id = f"req-{uuid.uuid4().hex}"
     try:
         response = await call_next(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fintunnel.api_key import ApiKey
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -16,7 +17,7 @@ class ServerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, env_ignore_empty=True)
 
-    api_key: SecretStr | None = Field(None, validation_alias="FINTUNNEL_API_KEY")
+    api_key: ApiKey | None = Field(None, validation_alias="FINTUNNEL_API_KEY")
     max_prompt_tokens: int = Field(2048, ge=256, validation_alias="FINTUNNEL_MAX_PROMPT_TOKENS")
     max_body_bytes: int = Field(262_144, ge=1024, validation_alias="FINTUNNEL_MAX_BODY_BYTES")
     ngrok_authtoken: SecretStr | None = Field(None, validation_alias="NGROK_AUTHTOKEN")
@@ -33,4 +34,4 @@ def load_settings() -> ServerSettings:
         return ServerSettings()
     except ValidationError as error:
         first = error.errors()[0]
-        raise SettingsError(f"环境变量 {first['loc'][0]} 无效：{first['msg']}") from None
+        raise SettingsError(f"环境变量 {first['loc'][0]} 无效：{first['msg'].removeprefix('Value error, ')}") from None

@@ -43,7 +43,7 @@ def test_wrong_key_is_one_line_and_status_1(
     monkeypatch.setenv("FINTUNNEL_API_KEY", "wrong-key")
     assert run("analyze", "加息") == 1
     shown = capsys.readouterr()
-    assert shown.err.startswith("[错误] 密钥不对") and shown.err.count("\n") == 1
+    assert shown.err.startswith("[错误] 密钥不正确") and shown.err.count("\n") == 1
     assert "wrong-key" not in shown.err
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from fintunnel.compat import DeepseekClient
 from fintunnel.local_server import free_port
@@ -35,7 +37,7 @@ def test_agent_is_swapped_by_the_environment_alone(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv("FINTUNNEL_BACKEND", "deepseek")
         client = DeepseekClient(api_key="k", base_url=f"{server.url}/v1/chat/completions", model="deepseek-flash")
         assert client.complete_with_system("你是分析师", "你好") == "黄金走高"
-        assert server.seen[1].path == "/chat/completions"
+        assert server.seen[1].path == "/v1/chat/completions"  # the very address that the agent gave
         assert [message["role"] for message in server.seen[1].body["messages"]] == ["system", "user"]
 
 
@@ -45,6 +47,10 @@ def test_failures_come_as_prefixed_text_and_never_as_exceptions(monkeypatch: pyt
     monkeypatch.setenv("FINTUNNEL_BACKEND", "finetuned")
     monkeypatch.setenv("FINTUNNEL_URL", f"http://127.0.0.1:{free_port()}")
     assert DeepseekClient().complete("x", retry_times=0).startswith("[错误] 连不上")
+
+    Path(".env").write_bytes("FINTUNNEL_URL=http://127.0.0.1 # 本机".encode("gbk"))
+    assert DeepseekClient().complete("x").startswith("[错误] 读取 .env 失败")
+    Path(".env").unlink()
 
     monkeypatch.setenv("FINTUNNEL_BACKEND", "nonsense")
     assert OldAgent().summary("x") == "无摘要"
@@ -57,7 +63,7 @@ def test_a_passing_failure_is_tried_again_and_a_wrong_key_is_not(monkeypatch: py
         assert DeepseekClient().complete("x") == "好了"
     with fault_server(Reply(401)) as server:
         monkeypatch.setenv("FINTUNNEL_URL", server.url)
-        assert DeepseekClient().complete("x").startswith("[错误] 密钥不对")
+        assert DeepseekClient().complete("x").startswith("[错误] 密钥不正确")
         assert len(server.seen) == 1
 
 
@@ -67,6 +73,21 @@ def test_constructor_arguments_never_reach_the_own_server(monkeypatch: pytest.Mo
         monkeypatch.setenv("FINTUNNEL_URL", server.url)
         DeepseekClient(api_key="hosted-secret", base_url="https://elsewhere.example", model="m").complete("x")
     assert "hosted-secret" not in str(server.seen) and "authorization" not in server.seen[0].headers
+
+
+def test_ten_seconds_become_a_minute_and_longer_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINTUNNEL_BACKEND", "finetuned")
+    used: list[float] = []
+
+    def keep(self: object, messages: object, timeout: float, *rest: object) -> str:
+        del self, messages, rest
+        used.append(timeout)
+        return "好"
+
+    monkeypatch.setattr("fintunnel.deepseek_client.DeepSeekClient._complete", keep)
+    DeepseekClient().complete("x", timeout_seconds=10.0)
+    DeepseekClient().complete("x", timeout_seconds=120.0)
+    assert used == [60.0, 120.0]
 
 
 def test_own_timeout_overrides_the_agents_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

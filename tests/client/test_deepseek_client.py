@@ -177,10 +177,40 @@ def test_loopback_is_reached_past_a_dead_proxy(monkeypatch: pytest.MonkeyPatch) 
         assert DeepSeekClient(backend="finetuned", url=server.url).complete("你好") == "好"
 
 
-@pytest.mark.parametrize("url", ["", "ftp://x", "127.0.0.1:8000", "http://[::1"])
+@pytest.mark.parametrize("url", ["ftp://x", "127.0.0.1:8000", "http://[::1", "http://"])
 def test_an_unusable_address_is_a_configuration_error(url: str) -> None:
-    with pytest.raises((ConfigurationError, ConnectionFailed)):
-        DeepSeekClient(backend="finetuned", url=url or "http://").complete("你好", timeout_seconds=1)
+    with pytest.raises(ConfigurationError):
+        DeepSeekClient(backend="finetuned", url=url).complete("你好", timeout_seconds=1)
+
+
+def test_a_key_is_stripped_and_an_impossible_one_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with fault_server(chat_reply("好")) as server:
+        monkeypatch.setenv("FINTUNNEL_API_KEY", "sentinel-key ")  # what `set X=… && …` leaves on Windows
+        DeepSeekClient(backend="finetuned", url=server.url).complete("你好")
+        assert server.seen[0].headers["authorization"] == "Bearer sentinel-key"
+        for bad in ("密钥sentinel", "sentinel key", "sentinel\nkey"):
+            monkeypatch.setenv("FINTUNNEL_API_KEY", bad)
+            with pytest.raises(ConfigurationError) as caught:
+                DeepSeekClient(backend="finetuned", url=server.url)
+            assert "sentinel" not in str(caught.value)
+            with pytest.raises(ConfigurationError) as caught:
+                DeepSeekClient(backend="deepseek", url=server.url, api_key=bad)
+            assert "sentinel" not in str(caught.value)
+
+
+@pytest.mark.parametrize("usage", ["null", "[]", '{"prompt_tokens": null}', '{"prompt_tokens": "many"}'])
+def test_odd_token_counts_do_not_spoil_an_answer(usage: str) -> None:
+    reply = chat_reply(GOOD)
+    body = json.loads(reply.body) | {"usage": json.loads(usage)}
+    with fault_server(Reply(body=json.dumps(body).encode())) as server:
+        analysis = DeepSeekClient(backend="deepseek", url=server.url, api_key="k").analyze("加息")
+    assert analysis.usage.prompt_tokens == 0
+
+
+def test_a_redirect_is_not_followed() -> None:
+    elsewhere = Reply(307, b"", {"Location": "http://127.0.0.1:9/steal"})
+    with fault_server(elsewhere) as server, pytest.raises(InvalidRequestError, match="重定向"):
+        DeepSeekClient(backend="finetuned", url=server.url).complete("你好")
 
 
 def test_blank_news_is_refused_before_it_is_sent() -> None:

@@ -119,6 +119,33 @@ def test_sampling_is_repeatable_by_its_seed(engine: LocalEngine) -> None:
     assert asyncio.run(write(1)) == asyncio.run(write(1)) != asyncio.run(write(2))
 
 
+def test_interleaved_prompts_keep_their_own_memory(engine: LocalEngine) -> None:
+    """Two prompts in turn, each computed once: afterwards both are still known."""
+
+    async def score(text: str) -> None:
+        await engine.score(messages(text), PREFIX, CHOICES, adapter="tuned")
+
+    for text in (HEADLINES[0], HEADLINES[1], HEADLINES[0], HEADLINES[1]):
+        asyncio.run(score(text))
+    kept = [prefill.tokens for prefill in engine._kept if prefill.adapter == "tuned"]
+    assert all(prompt_tokens(engine._tokenizer, messages(text)) in kept for text in HEADLINES[:2])
+    assert len(kept) <= 4
+
+
+def test_the_same_question_gets_the_same_probabilities(engine: LocalEngine) -> None:
+    """To the last digit, whatever was asked in between and whether the prompt was still known."""
+
+    async def score(text: str, prefix: str = PREFIX) -> dict[str, float]:
+        return (await engine.score(messages(text), prefix, CHOICES, adapter="tuned")).probabilities
+
+    first = asyncio.run(score(HEADLINES[0]))
+    asyncio.run(score(HEADLINES[0], PREFIX + 'high","direction":"'))
+    assert asyncio.run(score(HEADLINES[0])) == first
+    for i in range(6):
+        asyncio.run(score(f"另一条消息{i}"))
+    assert asyncio.run(score(HEADLINES[0])) == first
+
+
 def test_an_adapter_of_another_base_is_refused(adapter: Path, embedded: LoadedBase, tmp_path: Path) -> None:
     """A real other base: the same architecture with another vocabulary size, in a local folder."""
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM

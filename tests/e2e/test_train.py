@@ -6,8 +6,9 @@ import math
 from pathlib import Path
 
 import pytest
-from fintunnel.prompt import PROMPT_VERSION, Message
+from fintunnel.prompt import PROMPT_VERSION, Message, render_prompt
 from fintunnel_training.adapter import read_adapter
+from fintunnel_training.adapter_writer import put_in_place, working_folder
 from fintunnel_training.base import LoadedBase, prompt_text, prompt_tokens
 from fintunnel_training.encoding import IGNORED, encode_rows
 from fintunnel_training.evidence import TrainingInfo
@@ -37,7 +38,17 @@ def test_the_adapter_folder_is_whole(adapter: Path, instructions: Path) -> None:
     data = read_instructions(instructions)
     assert manifest.edges == data.edges and manifest.edges is not None and manifest.data_sha256 == data.sha256
     assert (adapter / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
-    assert not adapter.with_name("tuned.partial").exists()
+    assert not list(adapter.parent.glob(".tuned-*"))
+
+
+def test_adapter_weights_were_trained_in_float32(adapter: Path) -> None:
+    from safetensors.torch import load_file
+
+    checkpoint = load_file(adapter / "checkpoints" / "checkpoint-4" / "adapter_model.safetensors")
+    assert {str(weights.dtype) for weights in checkpoint.values()} == {"torch.float32"}
+    saved = load_file(adapter / "adapter_model.safetensors")
+    assert {str(weights.dtype) for weights in saved.values()} == {"torch.bfloat16"}
+    assert any(weights.abs().max() > 0 for name, weights in saved.items() if "lora_B" in name)
 
 
 def test_training_info_is_what_one_shows(adapter: Path) -> None:
@@ -67,6 +78,14 @@ def test_rows_are_tokenised_as_they_are_served(embedded: LoadedBase, instruction
     assert len(encoded.rows) == 40 and encoded.dropped == 0
     for row, tokens in zip(data.rows, encoded.rows, strict=True):
         text = tokenizer.decode(tokens["input_ids"])
+        if row.request is not None and row.style == "json":
+            asked = render_prompt(row.request).messages()
+            for field in ('"impact":"', '"direction":"', '"signals":', '"rationale":"', '"answer":"'):
+                end = row.output.find(field) + len(field)
+                if field in row.output:  # what the server feeds up to this field is what was learned up to it
+                    served = prompt_tokens(tokenizer, asked, row.output[:end])
+                    unsure = 1 if field == '"signals":' else 0  # what follows may merge with the colon
+                    assert served[: len(served) - unsure] == tokens["input_ids"][: len(served) - unsure]
         answer = [token for token, label in zip(tokens["input_ids"], tokens["labels"], strict=True) if label != IGNORED]
         assert tokenizer.decode(answer) == row.output + tokenizer.eos_token
         assert len(tokens["input_ids"]) <= 512 and text.startswith("<|im_start|>system")
@@ -145,3 +164,26 @@ def test_a_folder_of_ones_own_is_not_overwritten(tmp_path: Path, instructions: P
     done = fintunnel("train", "--data", str(instructions), "--base", "embedded", "--out", str(tmp_path))
     assert done.returncode == 1 and "换一个目录" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def test_folders_with_names_like_ours_are_left_alone(tmp_path: Path) -> None:
+    for name in ("adapter.old", "adapter.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.txt").write_text("mine", encoding="utf-8")
+    with working_folder(tmp_path / "adapter") as folder:
+        (folder / "new").touch()
+    put_in_place(folder, tmp_path / "adapter")
+    assert {path.name for path in tmp_path.iterdir()} == {"adapter", "adapter.old", "adapter.partial"}
+    assert (tmp_path / "adapter" / "new").is_file() and (tmp_path / "adapter.old" / "mine.txt").is_file()
+
+
+def test_a_failed_training_leaves_nothing_or_its_checkpoints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt), working_folder(tmp_path / "adapter"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt), working_folder(tmp_path / "adapter") as folder:
+        (folder / "checkpoints" / "checkpoint-50").mkdir(parents=True)
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == [folder] and str(folder) in capsys.readouterr().err

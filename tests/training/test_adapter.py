@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fintunnel.prompt import PROMPT_VERSION
 from fintunnel_training.adapter import BaseInfo, Manifest, check_base, read_adapter, write_manifest
 from fintunnel_training.errors import AdapterError
 
@@ -17,6 +18,7 @@ BASE = BaseInfo(
     config_sha256="c",
     tokenizer_sha256="t",
     chat_template_sha256="m",
+    weights_sha256="w",
 )
 
 
@@ -30,6 +32,7 @@ def folder(tmp_path: Path) -> Path:
     facts: dict[str, Any] = {
         "quantization": "nf4",
         "target_modules": ["q_proj"],
+        "prompt_version": PROMPT_VERSION,
         "edges": None,
         "splits": {},
         "data_sha256": "d",
@@ -92,6 +95,16 @@ def test_another_base_is_refused_with_both_names(folder: Path) -> None:
     check_base(manifest, BASE.model_copy(update={"id": "a local copy", "source": "local"}))
     with pytest.raises(AdapterError, match="some/base.*other/base.*词表"):
         check_base(manifest, BASE.model_copy(update={"id": "other/base", "tokenizer_sha256": "x"}))
+    with pytest.raises(AdapterError, match="权重"):  # a sibling of the same shape and vocabulary
+        check_base(manifest, BASE.model_copy(update={"id": "other/base", "weights_sha256": "x"}))
+    check_base(manifest, BASE.model_copy(update={"weights_sha256": None}))
+
+
+def test_an_adapter_of_foreign_prompts_needs_consent(folder: Path) -> None:
+    change(folder, prompt_version=None)
+    with pytest.raises(AdapterError, match="--allow-unverified"):
+        read_adapter(folder)
+    assert read_adapter(folder, allow_unverified=True) is not None
 
 
 def test_the_folder_is_checked_without_torch() -> None:

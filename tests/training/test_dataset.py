@@ -9,7 +9,7 @@ import pytest
 from fintunnel.wire import Edges
 from fintunnel_training.database import Market, read_database
 from fintunnel_training.dataset import Dataset, build_dataset
-from fintunnel_training.errors import DatabaseError
+from fintunnel_training.errors import DatabaseError, DataError
 from fintunnel_training.instructions import split_paths, write_dataset
 
 from tests.training.markets import make_database
@@ -73,6 +73,10 @@ def test_splits_follow_time_with_an_embargo(built: Dataset, market: Market) -> N
     }
     assert max(times["train"]) + 135 <= min(times["val"])
     assert max(times["val"]) + 135 <= min(times["test"])
+    # The training rows are a sample; the card speaks of all events of the split.
+    periods = {split: [_minute(at) for at in period] for split, period in built.card["periods_utc"].items()}
+    assert periods["train"][1] + 135 <= periods["val"][0] and periods["val"][1] + 135 <= periods["test"][0]
+    assert periods["train"][1] >= max(times["train"])
 
 
 def test_the_same_seed_gives_the_same_bytes(market: Market, built: Dataset, tmp_path: Path) -> None:
@@ -88,9 +92,9 @@ def test_the_same_seed_gives_the_same_bytes(market: Market, built: Dataset, tmp_
 def test_a_failed_write_leaves_nothing_half_written(built: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "x.jsonl"
     split_paths(out)["test"].mkdir()  # the last of the data files cannot be replaced
-    with pytest.raises(Exception, match="写不了"):
+    with pytest.raises(DataError, match=r"无法写入.*x\.test\.jsonl"):
         write_dataset(built, out, source_sha256="0")
-    assert not list(tmp_path.glob("*.partial"))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.test.jsonl"]
 
 
 def test_what_happened_after_an_event_changes_its_label_and_nothing_else(market: Market) -> None:
@@ -106,7 +110,7 @@ def test_what_happened_after_an_event_changes_its_label_and_nothing_else(market:
         other = rows[row["meta"]["event_id"]]
         assert (row["instruction"], row["input"]) == (other["instruction"], other["input"])
         answer, other_answer = json.loads(row["output"]), json.loads(other["output"])
-        assert answer["rationale"] == other_answer["rationale"]
+        assert answer["rationale"] == other_answer["rationale"] and answer["signals"] == other_answer["signals"]
         changed += answer["direction"] != other_answer["direction"]
     assert changed > len(rows) // 4
 

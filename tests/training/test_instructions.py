@@ -50,8 +50,21 @@ def test_other_encodings_empty_and_missing_files_are_errors(tmp_path: Path) -> N
         read_instructions(gbk)
     with pytest.raises(DataError, match="没有任何一行"):
         read_instructions(write(tmp_path / "empty.jsonl", ""))
-    with pytest.raises(DataError, match="读不了"):
+    with pytest.raises(DataError, match="无法读取"):
         read_instructions(tmp_path / "none.jsonl")
+
+
+def test_rows_of_another_prompt_version_are_refused(tmp_path: Path) -> None:
+    row = '{"instruction": "a", "output": "c", "meta": {"prompt_version": 99, "request": {}}}'
+    with pytest.raises(DataError, match="提示词版本是 99"):
+        read_instructions(write(tmp_path / "x.jsonl", row))
+
+
+def test_a_card_of_other_rows_is_refused(tmp_path: Path) -> None:
+    card = {"files_sha256": {"x.jsonl": "of the rows before they were edited"}, "edges": {}, "periods_utc": {}}
+    (tmp_path / "x.card.json").write_text(json.dumps(card), encoding="utf-8")
+    with pytest.raises(DataError, match="内容已改动"):
+        read_instructions(write(tmp_path / "x.jsonl", GOOD))
 
 
 def test_a_damaged_card_is_not_ignored(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from fintunnel.wire import Context, Edges, Figures
+from fintunnel.wire import Context, Edges, Figures, Signals
 from fintunnel_training.database import Event
 from fintunnel_training.economics import expected_direction, explain
 from fintunnel_training.labels import (
@@ -14,6 +14,20 @@ from fintunnel_training.labels import (
     signal_labels,
 )
 
+INDICATOR_EXAMPLES = (
+    "美国8月失业率",
+    "美国8月非农就业人口",
+    "美国7月CPI年率",
+    "美国至9月17日美联储利率决定",
+    "美国至9月6日当周EIA原油库存",
+    "美国石油钻井总数",
+    "美国8月ISM制造业PMI",
+    "美国7月贸易帐",
+    "中国8月CPI年率",
+    "英国央行利率决定",
+    "德国8月失业率",
+    "法国8月制造业PMI",
+)
 EDGES = Edges(
     impact=(1.0, 2.0),
     direction=(-0.5, 0.5),
@@ -97,12 +111,37 @@ def test_polarity_of_the_main_releases() -> None:
 
 
 def test_a_rationale_states_the_surprise_with_sign_and_unit() -> None:
-    text = explain(release(2.5, 2.8), context(0.0012, 0.0035), random.Random(1))
+    text = explain(release(2.5, 2.8), context(0.0012, 0.0035), None, random.Random(1))
     assert "2.5%" in text and "低于预期2.8%" in text and "0.3个百分点" in text
     assert "上涨0.12%" in text and "波幅0.35%" in text
 
 
 def test_a_rationale_quotes_no_half_number_and_no_json_quote() -> None:
-    flash = Event("f", "flash", 0, '美联储宣布降息"25"个基点至4.00%-4.25%区间并称还会再降', None, None)
-    text = explain(flash, None, random.Random(1))
-    assert '"' not in text and "美联储" in text
+    flash = Event("f", "flash", 0, '美联储宣布"将基准利率"下调至百分之4.25并称还会再降', None, None)
+    text = explain(flash, None, None, random.Random(1))
+    assert '"' not in text and "「美联储宣布将基准利率下调至百分之…」" in text
+
+
+def test_reasons_speak_of_the_signals_that_hold() -> None:
+    def text(priced_in: bool, wait_and_see: bool) -> str:
+        signals = Signals(priced_in=priced_in, wait_and_see=wait_and_see)
+        return explain(release(2.5, 2.8), context(0.005), signals, random.Random(1))
+
+    assert "预期兑现" in text(True, False) and "观望" not in text(True, False)
+    assert "观望" in text(False, True) and "预期兑现" not in text(False, True)
+    assert "预期兑现" not in text(False, False) and "观望" not in text(False, False)
+
+
+@pytest.mark.parametrize("indicator", INDICATOR_EXAMPLES)
+def test_what_an_indicator_means_is_said_both_ways(indicator: str) -> None:
+    for actual in (2.0, 3.0):
+        for seed in range(8):
+            text = explain(release(actual, 2.5, indicator), None, None, random.Random(seed))
+            both = "但" in text or "间接" in text or "关联较弱" in text or "取决于" in text
+            assert both, text
+
+
+def test_an_american_indicator_is_never_called_foreign() -> None:
+    for indicator in ("美国7月贸易帐", "美国7月平均每小时工资年率", "美国8月营建许可", "美国第二季度单位劳动力成本"):
+        text = explain(release(2.0, 2.5, indicator), None, None, random.Random(1))
+        assert "非美" not in text and "该国" not in text

@@ -41,7 +41,9 @@ class BaseInfo(_Record):
     """Which base model: where it came from, and hashes of what an adapter depends on.
 
     `config_sha256` covers the fields that fix the weights' shapes, `tokenizer_sha256` the vocabulary,
-    `chat_template_sha256` the template; none of them changes with the library's version.
+    `chat_template_sha256` the template, `weights_sha256` the weights that 4 bits leave as they are (norms);
+    None where the base was not published in bf16, because rounding would then differ from machine to machine.
+    None of them changes with the library's version.
     """
 
     source: Literal["embedded", "local", "hub"]
@@ -50,14 +52,17 @@ class BaseInfo(_Record):
     config_sha256: str
     tokenizer_sha256: str
     chat_template_sha256: str
+    weights_sha256: str | None
 
 
 class Manifest(_Record):
+    """`prompt_version` is None where the rows were not FinTunnel's: nobody knows which prompts they teach."""
+
     format_version: Literal[1] = 1
     base: BaseInfo
     quantization: str
     target_modules: list[str]
-    prompt_version: int
+    prompt_version: int | None
     edges: Edges | None
     splits: dict[str, str]
     data_sha256: str
@@ -76,6 +81,7 @@ def write_manifest(
     base: BaseInfo,
     quantization: str,
     target_modules: list[str],
+    prompt_version: int | None,
     edges: Edges | None,
     splits: dict[str, str],
     data_sha256: str,
@@ -87,7 +93,7 @@ def write_manifest(
         base=base,
         quantization=quantization,
         target_modules=target_modules,
-        prompt_version=PROMPT_VERSION,
+        prompt_version=prompt_version,
         edges=edges,
         splits=splits,
         data_sha256=data_sha256,
@@ -118,6 +124,10 @@ def read_adapter(folder: Path, *, allow_unverified: bool = False) -> Manifest | 
             return None
         raise AdapterError(f"{folder} 没有 {MANIFEST}，无法确认它是为哪个基座训练的。确定要用，请加 --allow-unverified")
     manifest = _parse(path)
+    if manifest.prompt_version is None and not allow_unverified:
+        raise AdapterError(
+            f"{folder} 是用别处的指令集训练的，它学的提示词与 /analyze 的不一定相同。确定要用，请加 --allow-unverified"
+        )
     for name, expected in manifest.files.items():
         file = folder / name
         if Path(name).name != name or not file.is_file():
@@ -131,7 +141,7 @@ def _parse(path: Path) -> Manifest:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise AdapterError(f"读不了 {path}：{error}") from error
+        raise AdapterError(f"无法读取 {path}：{error}") from error
     version = raw.get("prompt_version") if isinstance(raw, dict) else None
     if isinstance(version, int) and version != PROMPT_VERSION:
         raise AdapterError(
@@ -146,13 +156,15 @@ def _parse(path: Path) -> Manifest:
 
 
 def check_base(manifest: Manifest, base: BaseInfo) -> None:
-    """Raise AdapterError unless the adapter was made for this base."""
+    """Raise AdapterError unless the adapter was made for this base, or a copy of it under another name."""
+    weights = (manifest.base.weights_sha256, base.weights_sha256)
     wrong = [
         name
         for name, made_for, given in (
             ("模型结构", manifest.base.config_sha256, base.config_sha256),
             ("词表", manifest.base.tokenizer_sha256, base.tokenizer_sha256),
             ("对话模板", manifest.base.chat_template_sha256, base.chat_template_sha256),
+            ("权重", *(weights if None not in weights else ("", ""))),
         )
         if made_for != given
     ]

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from fintunnel.prompt import PROMPT_VERSION
 
 from fintunnel_training.adapter import MANIFEST, read_adapter, write_manifest
 from fintunnel_training.base import LoadedBase
@@ -15,19 +21,35 @@ from fintunnel_training.errors import TrainingError
 from fintunnel_training.evidence import TrainingInfo, peak_memory_gib, plot_loss, write_training_info
 from fintunnel_training.instructions import InstructionFile
 
-__all__ = ["prepare_folder", "put_in_place", "write_adapter_folder"]
+__all__ = ["put_in_place", "working_folder", "write_adapter_folder"]
 
 
-def prepare_folder(out: Path) -> Path:
-    """Check that `out` may be written and return the folder to work in until everything is complete."""
+@contextmanager
+def working_folder(out: Path) -> Iterator[Path]:
+    """A new folder beside `out` to work in; it becomes `out` only by `put_in_place`.
+
+    If training fails before a checkpoint, nothing stays behind; after one, the folder stays and is named.
+
+    Raises:
+        TrainingError: `out` holds something that is no adapter, or its place cannot be written to.
+    """
     if out.exists() and not out.is_dir():
         raise TrainingError(f"--out {out} 是一个文件，请换一个目录")
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise TrainingError(f"--out {out} 不是空目录，也不是适配器目录。为免覆盖您的文件，请换一个目录。")
-    partial = out.with_name(out.name + ".partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    return partial
+        raise TrainingError(f"--out {out} 不是空目录，也不是适配器目录。为免覆盖里面的文件，请换一个目录。")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-training-", dir=out.parent))
+    except OSError as error:
+        raise TrainingError(f"无法写入 {out.parent}：{error.strerror}") from error
+    try:
+        yield folder
+    except BaseException:
+        if any(folder.glob("checkpoints/checkpoint-*")):
+            sys.stderr.write(f"已完成的检查点留在 {folder / 'checkpoints'}\n")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def write_adapter_folder(
@@ -92,6 +114,7 @@ def write_adapter_folder(
         base=base.info,
         quantization=base.quantization,
         target_modules=sorted(lora.target_modules),
+        prompt_version=PROMPT_VERSION if data.has_requests else None,
         edges=data.edges,
         splits=data.splits,
         data_sha256=data.sha256,
@@ -100,16 +123,24 @@ def write_adapter_folder(
     read_adapter(folder)
 
 
-def put_in_place(partial: Path, out: Path) -> None:
-    """Put the complete folder in place; an adapter that stood there goes only after that."""
-    old = out.with_name(out.name + ".old")
-    if old.exists():
-        shutil.rmtree(old)
-    if out.exists():
-        out.rename(old)
-    partial.rename(out)
-    if old.exists():
-        shutil.rmtree(old)
+def put_in_place(folder: Path, out: Path) -> None:
+    """Move the complete folder to `out`; an adapter that stood there goes only after that."""
+    backup = None
+    try:
+        if out.exists():
+            backup = Path(tempfile.mkdtemp(prefix=f".{out.name}-replaced-", dir=out.parent)) / out.name
+            out.rename(backup)
+        folder.chmod(0o755)  # mkdtemp's own mode lets nobody else read
+        folder.rename(out)
+    except OSError as error:
+        if backup is not None and backup.exists() and not out.exists():
+            backup.rename(out)
+        raise TrainingError(
+            f"训练已完成，但无法替换 {out}（{error.strerror}，可能正被服务占用）。完整的适配器在 {folder}"
+        ) from error
+    finally:
+        if backup is not None:
+            shutil.rmtree(backup.parent, ignore_errors=True)
 
 
 def _logical_parameters(model: Any) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fintunnel.errors import PromptRejectedError
 from fintunnel.prompt import Message
 
 from fintunnel_training.adapter import BaseInfo
@@ -48,6 +49,7 @@ _SHAPE_FIELDS = (
     "num_attention_heads",
     "num_key_value_heads",
 )
+_MARK = "\u2402"
 _ROUND_TRIP = "美国7月CPI年率 2.7%，预期 2.8%。 gold XAUUSD 3,345.10  end"
 
 
@@ -155,7 +157,7 @@ def load_base(base: str, quantization: Quantization = "nf4") -> LoadedBase:
     `nf4` is QLoRA's 4-bit NormalFloat with double quantisation (Dettmers et al., 2023).
     """
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
     resolved = resolve_base(base)
     tokenizer = load_tokenizer(resolved)
@@ -172,11 +174,14 @@ def load_base(base: str, quantization: Quantization = "nf4") -> LoadedBase:
             bnb_4bit_compute_dtype=dtype,
         )
     try:
+        published_dtype = AutoConfig.from_pretrained(resolved.path, trust_remote_code=False).dtype
         model = AutoModelForCausalLM.from_pretrained(
             resolved.path, dtype=dtype, device_map={"": device}, trust_remote_code=False, **options
         )
     except (OSError, ValueError) as error:
         raise BaseModelError(_cannot_load(resolved, error)) from error
+    if not getattr(model, "can_generate", lambda: False)():
+        raise BaseModelError(f"{resolved.id} 不是能生成文本的模型（causal LM），请换一个基座。")
     config = model.config.to_dict()
     revision = resolved.revision or getattr(model.config, "_commit_hash", None)
     info = BaseInfo(
@@ -186,6 +191,7 @@ def load_base(base: str, quantization: Quantization = "nf4") -> LoadedBase:
         config_sha256=_sha256({field: config.get(field) for field in _SHAPE_FIELDS}),
         tokenizer_sha256=_sha256(sorted(tokenizer.get_vocab().items())),
         chat_template_sha256=_sha256(tokenizer.chat_template),
+        weights_sha256=_weights_sha256(model) if published_dtype == torch.bfloat16 else None,
     )
     return LoadedBase(
         model=model,
@@ -203,18 +209,40 @@ def prompt_text(tokenizer: Any, messages: list[Message], answer_prefix: str = ""
 
     A non-empty `answer_prefix` goes through the template as the answer's beginning, because templates differ
     in what stands between the role and the answer (deepseek-llm: a space that the generation prompt lacks).
+
+    Raises:
+        PromptRejectedError: the template does not allow such a conversation.
     """
     if not answer_prefix:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-    # A marker that survives any template's trimming; what stands before it is what the template puts there.
-    turn = [*messages, {"role": "assistant", "content": "\u2402" + answer_prefix}]
-    text = str(tokenizer.apply_chat_template(turn, tokenize=False))
-    return text[: text.rindex("\u2402")] + answer_prefix
+        return _apply_template(tokenizer, messages, add_generation_prompt=True)
+    # A mark that survives any template's trimming; what stands before it is what the template puts there.
+    answer = _MARK + answer_prefix
+    text = _apply_template(tokenizer, [*messages, {"role": "assistant", "content": answer}])
+    return text[: text.rindex(answer)] + answer_prefix
+
+
+def _apply_template(tokenizer: Any, messages: list[Message], *, add_generation_prompt: bool = False) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt))
+    except TemplateError as error:
+        raise PromptRejectedError(f"这个模型的对话模板不接受这样的对话：{error}") from error
 
 
 def prompt_tokens(tokenizer: Any, messages: list[Message], answer_prefix: str = "") -> list[int]:
     text = prompt_text(tokenizer, messages, answer_prefix)
     return list(tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def _weights_sha256(model: Any) -> str:
+    """Hash of all one-dimensional weights as float32: exact from bf16 under every precision that is used here."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        if parameter.dim() == 1:
+            digest.update(name.encode())
+            digest.update(parameter.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _sha256(value: object) -> str:
@@ -226,7 +254,7 @@ def _cannot_load(resolved: ResolvedBase, error: Exception) -> str:
     reason = lines[0][:200] if lines else type(error).__name__
     if resolved.source == "hub":
         return (
-            f"加载不了 {resolved.id}：{reason}。"
+            f"无法加载 {resolved.id}：{reason}。"
             "请检查网络与代理；国内可设 HF_ENDPOINT 使用镜像，或下载到本地后用 --base 目录。"
         )
-    return f"加载不了 {resolved.path}：{reason}"
+    return f"无法加载 {resolved.path}：{reason}"

@@ -22,7 +22,7 @@ def _dataset() -> None:
 def build(
     db: Annotated[Path, typer.Option(help="SQLite 数据库（只读打开）")],
     out: Annotated[Path, typer.Option(help="训练集 X.jsonl；旁边写 X.val.jsonl、X.test.jsonl 和 X.card.*")],
-    num_samples: Annotated[int, typer.Option(min=10, help="训练集行数")] = 300,
+    num_samples: Annotated[int, typer.Option(min=10, help="训练集样本数")] = 300,
     seed: Annotated[int, typer.Option(help="随机种子：相同种子得到逐字节相同的文件")] = 42,
     ticker: Annotated[str, typer.Option(help="行情代码")] = "XAUUSD",
 ) -> None:
@@ -41,8 +41,8 @@ def build(
         typer.echo(f"  去掉 {count} 条：{DROPPED_ZH.get(reason, reason)}")
     kinds = card["rows_by_kind"]
     typer.echo(
-        f"训练集 {card['rows']['train']} 行：新闻 {kinds['news']['train']}，市场分析 {kinds['market']['train']}，"
-        f"财报问答 {kinds['report']['train']}；验证集 {card['rows']['val']} 行，测试集 {card['rows']['test']} 行"
+        f"训练集 {card['rows']['train']} 条：新闻 {kinds['news']['train']}，市场分析 {kinds['market']['train']}，"
+        f"财报问答 {kinds['report']['train']}；验证集 {card['rows']['val']} 条，测试集 {card['rows']['test']} 条"
     )
     times = (kinds["news"]["train"] + kinds["market"]["train"]) / card["events"]["train"]
     if times > _MANY_TIMES:
@@ -71,10 +71,10 @@ def _train(
         str | None, typer.Option(help="embedded、本地目录或模型 ID；默认有 GPU 用 deepseek-llm-7b-chat，否则 embedded")
     ] = None,
     epochs: Annotated[float, typer.Option(min=0.01, help="训练轮数")] = 3.0,
-    batch_size: Annotated[int, typer.Option(min=1, help="每步行数；显存不够就调小")] = 4,
-    accumulation: Annotated[int, typer.Option(min=1, help="梯度累积步数：小显存得到大批量")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="批大小；显存不够就调小")] = 4,
+    accumulation: Annotated[int, typer.Option(min=1, help="梯度累积步数：显存不足时等效增大批大小")] = 1,
     learning_rate: Annotated[float, typer.Option(min=1e-8, help="学习率")] = 2e-4,
-    max_length: Annotated[int, typer.Option(min=64, help="每行最多 token 数；显存不够就调小")] = 512,
+    max_length: Annotated[int, typer.Option(min=64, help="每条样本最多 token 数；显存不够就调小")] = 512,
     lora_r: Annotated[int, typer.Option(min=1, help="LoRA 秩：适配器的容量与大小")] = 8,
     lora_alpha: Annotated[int, typer.Option(min=1, help="LoRA 缩放：输出乘以 alpha/r")] = 16,
     lora_dropout: Annotated[float, typer.Option(min=0, max=0.9, help="LoRA dropout")] = 0.05,

@@ -68,8 +68,9 @@ class Market:
 
 
 def to_minute(text: str) -> int:
-    """`YYYY-MM-DD HH:MM[:SS]` in UTC, floored to the minute."""
-    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) // 60
+    """`YYYY-MM-DD HH:MM[:SS]`, UTC unless it names an offset, floored to the minute."""
+    at = datetime.fromisoformat(text)
+    return int((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()) // 60
 
 
 def from_minute(minute: int) -> datetime:
@@ -97,7 +98,7 @@ def read_database(path: Path, ticker: str = "XAUUSD") -> Market:
     except sqlite3.OperationalError as error:
         if "locked" in str(error) or "busy" in str(error):
             raise DatabaseError(f"数据库被其他程序锁定：{path}。请关闭正在写入它的程序后重试。") from error
-        raise DatabaseError(f"读不了数据库 {path}：{error}") from error
+        raise DatabaseError(f"无法读取数据库 {path}：{error}") from error
     except sqlite3.DatabaseError as error:
         raise DatabaseError(f"{path} 不是完好的 SQLite 数据库：{error}") from error
     _check_not_empty(path, ticker, events, prices, returns)

@@ -28,7 +28,9 @@ __all__ = ["Dataset", "build_dataset"]
 SHARES = {"news": 0.6, "market": 0.2, "report": 0.2}
 
 _EVALUATION_SHARE = 0.15
-_EVALUATION_ROWS = 300  # for validation and test, where that leaves most events to training
+_EVALUATION_ROWS = (
+    320  # at least 300 after the embargo, for validation and test, where that leaves most events to training
+)
 # Neither a reaction nor a context window reaches from one split into the next.
 _EMBARGO_MIN = WINDOW_MIN + HORIZON_MIN
 _PROSE_SHARE = 1 / 3
@@ -86,11 +88,11 @@ def _label(market: Market, dropped: Counter[str]) -> list[LabelledEvent]:
         if key in seen:
             dropped["same text as an earlier event"] += 1
             continue
-        seen.add(key)
         typical = reader.typical_move(event.minute)
         if typical is None:
             dropped["too few price moves in the 10 days before"] += 1
             continue
+        seen.add(key)
         labelled.append(LabelledEvent(event, reaction / typical, reader.context(event.minute, typical)))
     return labelled
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fintunnel.prompt import format_number
-from fintunnel.wire import Context, Figures
+from fintunnel.wire import Context, Figures, Signals
 
 from fintunnel_training.database import Event
 
@@ -36,34 +36,47 @@ def _indicator(pattern: str, polarity: Literal[-1, 0, 1], above: tuple[str, ...]
     return Indicator(re.compile(pattern), polarity, above, below)
 
 
-# The first match counts. Only releases that move the dollar's rate path have a polarity.
+# The first match counts. Only releases that move the dollar's rate path have a polarity; each text says both what
+# usually follows and what may speak against it, since nobody knows which will win this time.
 _INDICATORS = (
     _indicator(
         r"^美国.*(失业|裁员)",
         1,
-        ("就业走弱，降息预期升温，通常压低美元、利多黄金", "劳动力市场降温，美债收益率易回落，一般对金价有利"),
-        ("就业稳健，降息预期降温，通常支撑美元、压制黄金", "劳动力市场偏紧，收益率易上行，一般对金价不利"),
+        (
+            "就业走弱通常压低美元、利多黄金，但衰退担忧也可能推升美元",
+            "就业降温利于降息和金价，但若引发抛售，黄金也会被变现",
+        ),
+        (
+            "就业稳健通常支撑美元、压制黄金，但若通胀同步升温则有托底",
+            "就业偏紧推高收益率、不利金价，但避险买盘仍可能对冲",
+        ),
     ),
     _indicator(
-        r"^美国.*(非农|ADP|就业|职位空缺)",
+        r"^美国.*(非农|ADP|就业|职位空缺|小时工资|薪资)",
         -1,
-        ("就业强劲，降息预期降温，通常支撑美元、压制黄金", "用工需求偏热，收益率易上行，一般对金价不利"),
-        ("就业走弱，降息预期升温，通常压低美元、利多黄金", "用工需求降温，收益率易回落，一般对金价有利"),
+        (
+            "就业强劲通常支撑美元、压制黄金，但工资推升通胀时有托底",
+            "用工偏热推高收益率、不利金价，但避险买盘仍可能对冲",
+        ),
+        (
+            "就业走弱通常压低美元、利多黄金，但衰退担忧也可能推升美元",
+            "用工降温利于降息和金价，但若引发抛售，黄金也会被变现",
+        ),
     ),
     _indicator(
-        r"^美国.*(CPI|PPI|PCE|通胀)",
+        r"^美国.*(CPI|PPI|PCE|通胀|进口物价)",
         -1,
-        ("通胀偏热会推迟降息，通常压制黄金，但抗通胀买盘可能托底",),
-        ("通胀降温利于降息，通常利多黄金，但抗通胀需求也会减弱",),
+        ("通胀偏热会推迟降息、压制黄金，但抗通胀买盘可能托底",),
+        ("通胀降温利于降息、利多黄金，但抗通胀需求也会减弱",),
     ),
     _indicator(
-        r"^美国.*(利率决定|国债竞拍)",
+        r"^美国.*(利率决定|得标利率)",
         -1,
-        ("利率走高抬升持有黄金的机会成本，通常压制金价",),
-        ("利率走低降低持有黄金的机会成本，通常利多金价",),
+        ("利率走高抬升持有黄金的成本、压制金价，但若被视为政策失误则利多",),
+        ("利率走低降低持有黄金的成本、利多金价，但若早在预期之中则易回吐",),
     ),
     _indicator(
-        r"^美国.*原油库存",
+        r"^美国.*(原油|汽油|精炼油)",
         0,
         ("库存增加压低油价和通胀预期，对黄金只有间接影响",),
         ("库存减少推高油价和通胀预期，对黄金只有间接影响",),
@@ -75,16 +88,28 @@ _INDICATORS = (
         ("能源供给偏紧，与金价关联较弱，以情绪影响为主",),
     ),
     _indicator(
-        r"^美国.*(PMI|ISM|订单|产出|零售|GDP|信心|领先|景气|商业活动|制造业|NAHB|房|销售)",
+        r"^美国.*(PMI|ISM|订单|产出|零售|GDP|信心|领先|景气|商业活动|制造业|NAHB|房|销售|营建|新屋|个人支出)",
         -1,
-        ("经济偏强，支撑美元和收益率，通常压制黄金", "增长韧性削弱避险与降息预期，一般对金价不利"),
-        ("经济偏弱，降息与避险需求升温，通常利多黄金", "增长放缓压低收益率，一般对金价有利"),
+        (
+            "经济偏强支撑美元、压制黄金，但通胀升温时抗通胀买盘会托底",
+            "增长韧性削弱降息预期、不利金价，但也可能推升通胀担忧",
+        ),
+        (
+            "经济偏弱利于降息、利多黄金，但若引发流动性紧张也会拖累金价",
+            "增长放缓压低收益率、利好金价，但避险美元走强会抵消一部分",
+        ),
+    ),
+    _indicator(
+        r"^美国",
+        0,
+        ("指标偏高，对美元和利率的含义不明确，方向取决于市场如何解读",),
+        ("指标偏低，对美元和利率的含义不明确，方向取决于市场如何解读",),
     ),
     _indicator(
         r"^中国",
         0,
-        ("中国需求偏强支撑实物金消费，但风险偏好回升会分流避险买盘",),
-        ("中国需求偏弱拖累实物金消费，但避险情绪可能托底",),
+        ("中国数据偏高支撑实物金消费，但风险偏好回升会分流避险买盘",),
+        ("中国数据偏低拖累实物金消费，但避险情绪可能托底",),
     ),
     _indicator(
         r"利率",
@@ -141,29 +166,37 @@ def expected_direction(figures: Figures | None) -> Expected | None:
     return "up" if surprise * polarity > 0 else "down"
 
 
-def explain(event: Event, context: Context | None, rng: random.Random) -> str:
-    """The rationale of a news answer: what was published, what it usually does to gold, the move before."""
+def explain(event: Event, context: Context | None, signals: Signals | None, rng: random.Random) -> str:
+    """The rationale of a news answer: what was published, what it usually does to gold, the move before, and
+    what that move says where it says something (the signals follow from it alone)."""
     if event.figures is not None and event.figures.actual is not None:
         parts = _release(event.figures, rng)
     else:
         parts = _news(event.text, rng)
     if context is not None:
         parts.append(_before(context, rng))
+    if signals is not None:
+        parts += _signal_reasons(signals, rng)
     return "。".join(parts) + "。"
 
 
-def explain_market(context: Context | None, priced_in: bool, wait_and_see: bool, rng: random.Random) -> str:
+def explain_market(context: Context | None, signals: Signals | None, rng: random.Random) -> str:
     """The reason of a market answer: why the moves before speak of priced-in expectations, waiting, or neither."""
-    if context is None:
+    if context is None or signals is None:
         return "资料里没有发布前的行情，无法判断是预期兑现还是观望。"
-    verdicts = []
-    if priced_in:
-        verdicts.append(rng.choice(("涨跌幅度明显且与消息方向相符，属于预期兑现", "价格已提前反映消息，属于预期兑现")))
-    if wait_and_see:
-        verdicts.append(rng.choice(("波动大而涨跌小，多空拉锯，属于观望", "振幅较宽却没有方向，市场在观望")))
-    if not verdicts:
-        verdicts.append(rng.choice(("既没有提前反映，也没有拉锯，两者都不明显", "未见预期兑现，也不算观望")))
-    return f"{_before(context, rng)}。{'；'.join(verdicts)}。"
+    reasons = _signal_reasons(signals, rng) or [
+        rng.choice(("既没有提前反映，也没有拉锯，两者都不明显", "未见预期兑现，也不算观望"))
+    ]
+    return f"{_before(context, rng)}。{'；'.join(reasons)}。"
+
+
+def _signal_reasons(signals: Signals, rng: random.Random) -> list[str]:
+    reasons = []
+    if signals.priced_in:
+        reasons.append(rng.choice(("涨跌幅度明显且与消息方向相符，属于预期兑现", "价格已提前反映消息，属于预期兑现")))
+    if signals.wait_and_see:
+        reasons.append(rng.choice(("波动大而涨跌小，多空拉锯，属于观望", "振幅较宽却没有方向，市场在观望")))
+    return reasons
 
 
 def _lookup(figures: Figures) -> Indicator:
@@ -198,7 +231,8 @@ def _news(text: str, rng: random.Random) -> list[str]:
     quote = headline[:_QUOTE_CHARACTERS]
     if len(headline) > len(quote):
         quote = re.sub(r"[\s\d.:：,，]+$", "", quote) + "…"  # never half a number
-    opening = rng.choice((f"「{quote}」属于{kind}消息", f"{kind}方面的消息：「{quote}」"))
+    # Never a mark first: after the JSON quote it would be tokenised together with it, unlike when it is served.
+    opening = rng.choice((f"消息「{quote}」属于{kind}", f"{kind}方面的消息：「{quote}」"))
     return [opening, why]
 
 

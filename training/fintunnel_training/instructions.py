@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from fintunnel.prompt import Style
+from fintunnel.prompt import PROMPT_VERSION, Style
 from fintunnel.wire import AnalyzeRequest, Edges, NewsRequest, ReportRequest
 from pydantic import TypeAdapter, ValidationError
 
@@ -44,6 +45,11 @@ class InstructionFile:
     edges: Edges | None
     splits: dict[str, str]
 
+    @property
+    def has_requests(self) -> bool:
+        """Whether the rows teach FinTunnel's own prompts."""
+        return any(row.request is not None for row in self.rows)
+
 
 def split_paths(out: Path) -> dict[str, Path]:
     """`X.jsonl` → train `X.jsonl`, val `X.val.jsonl`, test `X.test.jsonl`."""
@@ -69,13 +75,17 @@ def write_dataset(dataset: Dataset, out: Path, *, source_sha256: str) -> list[Pa
         out.parent.mkdir(parents=True, exist_ok=True)
         for path, text in contents.items():
             _partial(path).write_text(text, encoding="utf-8", newline="\n")
+        blocked = [path for path in contents if path.is_dir()]
+        if blocked:
+            raise DataError(f"无法写入 {blocked[0]}：那是一个目录")
         for path in contents:
             os.replace(_partial(path), path)
     except OSError as error:
-        raise DataError(f"写不了 {error.filename or out}：{error.strerror}") from error
+        raise DataError(f"无法写入 {out}：{error.strerror}") from error
     finally:
         for path in contents:
-            _partial(path).unlink(missing_ok=True)
+            with suppress(OSError):
+                _partial(path).unlink(missing_ok=True)
     return list(contents)
 
 
@@ -88,7 +98,7 @@ def read_instructions(path: Path) -> InstructionFile:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise DataError(f"读不了指令集 {path}：{error.strerror}") from error
+        raise DataError(f"无法读取指令集 {path}：{error.strerror}") from error
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -99,8 +109,9 @@ def read_instructions(path: Path) -> InstructionFile:
     rows = [_parse(line, f"{path} 第 {number} 行") for number, line in lines if line.strip()]
     if not rows:
         raise DataError(f"{path} 里没有任何一行数据")
-    edges, splits = _read_card(_card_path(path))
-    return InstructionFile(rows, hashlib.sha256(raw).hexdigest(), edges, splits)
+    sha256 = hashlib.sha256(raw).hexdigest()
+    edges, splits = _read_card(_card_path(path), sha256)
+    return InstructionFile(rows, sha256, edges, splits)
 
 
 def _parse(line: str, where: str) -> InstructionRow:
@@ -126,6 +137,11 @@ def _request_of(meta: object, where: str) -> tuple[NewsRequest | ReportRequest |
     """What FinTunnel's own rows say of themselves; another tool's `meta` may hold anything and is left alone."""
     if not isinstance(meta, dict) or "request" not in meta or "prompt_version" not in meta:
         return None, "json"
+    if meta["prompt_version"] != PROMPT_VERSION:
+        raise DataError(
+            f"{where}的提示词版本是 {meta['prompt_version']}，现在是 {PROMPT_VERSION}。"
+            "请重新运行 fintunnel dataset build。"
+        )
     style = meta.get("style", "json")
     if style not in get_args(Style):
         raise DataError(f"{where}的 meta.style 未知：{style!r}")
@@ -140,14 +156,19 @@ def _card_path(path: Path) -> Path:
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(path.name + ".partial")
+    return path.with_name(f"{path.name}.{os.getpid()}.partial")
 
 
-def _read_card(path: Path) -> tuple[Edges | None, dict[str, str]]:
+def _read_card(path: Path, data_sha256: str) -> tuple[Edges | None, dict[str, str]]:
     if not path.is_file():
         return None, {}
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
+        if data_sha256 not in card["files_sha256"].values():
+            raise DataError(
+                f"数据卡 {path} 写的不是这个文件（内容已改动）。请重新运行 fintunnel dataset build；"
+                "确定要用改过的数据，请删掉数据卡。"
+            )
         splits = {split: " – ".join(period) for split, period in card["periods_utc"].items()}
         return Edges.model_validate(card["edges"]), splits
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -41,11 +41,9 @@ def news_row(
     direction = direction_label(item.reaction, edges)
     signals = signal_labels(event, context, edges)
     if style == "market_prose":
-        answer = explain_market(
-            context, bool(signals and signals.priced_in), bool(signals and signals.wait_and_see), rng
-        )
+        answer = explain_market(context, signals, rng)
     else:
-        rationale = explain(event, context, rng)
+        rationale = explain(event, context, signals, rng)
         answer = (
             render_news_answer(impact, direction, signals, rationale)
             if style == "json"

@@ -6,7 +6,7 @@ import csv
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -29,22 +29,39 @@ CREATE TABLE event_impacts (event_id TEXT NOT NULL, ticker TEXT NOT NULL, window
   price_event_ts_local TEXT, price_future_ts_local TEXT, PRIMARY KEY (event_id, ticker, window_min));
 """
 _TICKER = "XAUUSD"
+_APPLICATION_ID = 0x46544E4C  # "FTNL"
 
 
 def build_sample_database(path: Path) -> None:
-    """Write the sample database to `path`, replacing what is there only once the new one is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
+    """Write the sample database to `path`. What is there is replaced only if it is an earlier sample.
+
+    Raises:
+        DatabaseError: another file stands there, or it cannot be written.
+    """
+    if path.exists() and not _is_sample(path):
+        raise DatabaseError(f"{path} 已经存在，而且不是示例数据库。为免覆盖，请换一个文件名。")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(partial)) as connection, connection:
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.executescript(SCHEMA)
             _fill(connection)
         os.replace(partial, path)
-    except OSError as error:
-        raise DatabaseError(f"写不了示例数据库 {path}：{error.strerror}") from error
+    except (OSError, sqlite3.Error) as error:
+        raise DatabaseError(f"无法写入示例数据库 {path}：{error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _is_sample(path: Path) -> bool:
+    try:
+        header = path.read_bytes()[:72]
+    except OSError:
+        return False
+    # SQLite's file format: the application id is the big-endian number at offset 68.
+    return header.startswith(b"SQLite format 3") and int.from_bytes(header[68:72]) == _APPLICATION_ID
 
 
 def _fill(connection: sqlite3.Connection) -> None:

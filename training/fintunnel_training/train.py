@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fintunnel_training.adapter_writer import prepare_folder, put_in_place, write_adapter_folder
+from fintunnel_training.adapter_writer import put_in_place, working_folder, write_adapter_folder
 from fintunnel_training.base import LoadedBase, Quantization, load_base
 from fintunnel_training.encoding import EncodedRows, encode_rows
 from fintunnel_training.instructions import read_instructions
@@ -57,28 +57,27 @@ def train(options: TrainOptions) -> Path:
         TrainingError: the data, the base or the target folder cannot be used, or the loss became NaN.
     """
     data = read_instructions(options.data)
-    partial = prepare_folder(options.out)
-
-    _say(f"加载基座 {options.base}（{options.quantization}）…")
-    base = load_base(options.base, options.quantization)
-    encoded = encode_rows(data.rows, base.tokenizer, options.max_length)
-    _say(
-        f"{len(encoded.rows)} 行、{encoded.tokens} 个 token（其中 {encoded.shortened} 行的正文被缩短，"
-        f"{encoded.dropped} 行放不下、已去掉）；设备 {base.device}，精度 {base.precision.dtype}"
-    )
-
-    partial.mkdir(parents=True)
-    _keep_freed_memory()
-    trainer = _build_trainer(base, encoded, options, partial / "checkpoints")
-    started = time.monotonic()
-    trainer.train()
-    seconds = time.monotonic() - started
-
-    hyperparameters = {k: v for k, v in asdict(options).items() if k not in ("data", "out", "base", "quantization")}
-    write_adapter_folder(
-        partial, trainer, base=base, data=data, encoded=encoded, options=hyperparameters, seconds=seconds
-    )
-    put_in_place(partial, options.out)
+    out = options.out.resolve()
+    with working_folder(out) as folder:
+        _say(f"加载基座 {options.base}（{options.quantization}）…")
+        base = load_base(options.base, options.quantization)
+        encoded = encode_rows(data.rows, base.tokenizer, options.max_length)
+        _say(
+            f"{len(encoded.rows)} 条样本、{encoded.tokens} 个 token（其中 {encoded.shortened} 条的正文被缩短）；"
+            f"设备 {base.device}，精度 {base.precision.dtype}"
+        )
+        if encoded.dropped:
+            _say(f"注意：{encoded.dropped} 条放不进 {options.max_length} 个 token，已去掉。可调大 --max-length。")
+        _keep_freed_memory()
+        trainer = _build_trainer(base, encoded, options, folder / "checkpoints")
+        started = time.monotonic()
+        trainer.train()
+        seconds = time.monotonic() - started
+        hyperparameters = {k: v for k, v in asdict(options).items() if k not in ("data", "out", "base", "quantization")}
+        write_adapter_folder(
+            folder, trainer, base=base, data=data, encoded=encoded, options=hyperparameters, seconds=seconds
+        )
+    put_in_place(folder, out)
     return options.out
 
 
