@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import torch
 from fintunnel.prompt import Message, render_prompt
 from fintunnel.wire import NewsRequest
 from fintunnel_server.local_engine import LocalEngine, load_local_engine
-from fintunnel_training.base import LoadedBase, prompt_tokens
+from fintunnel_training.adapter import read_adapter
+from fintunnel_training.base import LoadedBase, load_base, prompt_tokens
 from fintunnel_training.errors import AdapterError
 
 pytestmark = pytest.mark.e2e
@@ -19,6 +21,9 @@ pytestmark = pytest.mark.e2e
 HEADLINES = ["美联储宣布加息25个基点", "现货黄金短线走高15美元", "美国8月非农就业人口增加2.2万人，预期7.5万人"]
 CHOICES = {label: label + '","direction":"' for label in ("low", "medium", "high")}
 PREFIX = '{"impact":"'
+# Activations have 8 significant bits: a prompt computed in one piece or in two may differ by this much in a
+# probability. Float32 shows that nothing else does.
+BF16 = 0.06
 
 
 def messages(text: str) -> list[Message]:
@@ -28,6 +33,15 @@ def messages(text: str) -> list[Message]:
 @pytest.fixture(scope="module")
 def engine(adapter: Path) -> Iterator[LocalEngine]:
     engine = load_local_engine("embedded", adapter)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def exact_engine(adapter: Path) -> Iterator[LocalEngine]:
+    """The same engine in float32 without quantisation: what it does in pieces must equal one whole pass closely."""
+    base = load_base("embedded", "none")
+    engine = LocalEngine(dataclasses.replace(base, model=base.model.float()), adapter, read_adapter(adapter))
     yield engine
     engine.close()
 
@@ -51,16 +65,22 @@ def reference_scores(engine: LocalEngine, text: str, adapter: str | None) -> dic
     return dict(zip(first, shares, strict=True))
 
 
-def test_scores_equal_plain_forward_passes_with_and_without_the_adapter(engine: LocalEngine) -> None:
-    async def score(text: str, adapter: str | None) -> dict[str, float]:
-        return (await engine.score(messages(text), PREFIX, CHOICES, adapter=adapter)).probabilities
+async def score(engine: LocalEngine, text: str, adapter: str | None) -> dict[str, float]:
+    return (await engine.score(messages(text), PREFIX, CHOICES, adapter=adapter)).probabilities
 
+
+def test_scores_equal_plain_forward_passes_with_and_without_the_adapter(exact_engine: LocalEngine) -> None:
     for text in HEADLINES * 2:  # the second round from kept prompts
         for adapter in ("tuned", None):
-            scores = asyncio.run(score(text, adapter))
+            scores = asyncio.run(score(exact_engine, text, adapter))
             assert sum(scores.values()) == pytest.approx(1)
-            # bf16 activations: what was computed in one piece and in two differs in the last bits.
-            assert scores == pytest.approx(reference_scores(engine, text, adapter), abs=0.03)
+            assert scores == pytest.approx(reference_scores(exact_engine, text, adapter), abs=1e-3)
+
+
+def test_scores_in_4_bits_equal_plain_forward_passes_as_far_as_bf16_goes(engine: LocalEngine) -> None:
+    for text in HEADLINES:
+        scores = asyncio.run(score(engine, text, "tuned"))
+        assert scores == pytest.approx(reference_scores(engine, text, "tuned"), abs=BF16)
 
 
 def test_the_adapter_changes_the_answer(engine: LocalEngine) -> None:
@@ -69,27 +89,29 @@ def test_the_adapter_changes_the_answer(engine: LocalEngine) -> None:
     assert max(abs(tuned[label] - base[label]) for label in CHOICES) > 0.02
 
 
-def test_base_and_tuned_at_once_do_not_mix(engine: LocalEngine) -> None:
+def test_base_and_tuned_at_once_do_not_mix(exact_engine: LocalEngine) -> None:
     async def both() -> list[dict[str, float]]:
         calls = [
-            engine.score(messages(HEADLINES[i % 3]), PREFIX, CHOICES, adapter="tuned" if i % 2 else None)
+            exact_engine.score(messages(HEADLINES[i % 3]), PREFIX, CHOICES, adapter="tuned" if i % 2 else None)
             for i in range(12)
         ]
         return [scores.probabilities for scores in await asyncio.gather(*calls)]
 
     for i, scores in enumerate(asyncio.run(both())):
-        assert scores == pytest.approx(reference_scores(engine, HEADLINES[i % 3], "tuned" if i % 2 else None), abs=0.03)
+        assert scores == pytest.approx(
+            reference_scores(exact_engine, HEADLINES[i % 3], "tuned" if i % 2 else None), abs=1e-3
+        )
 
 
 def test_a_choice_of_several_tokens_is_not_punished(engine: LocalEngine) -> None:
     """Over the trie, a long spelling of one label costs nothing: only branches count."""
 
-    async def score(choices: dict[str, str]) -> dict[str, float]:
+    async def scored(choices: dict[str, str]) -> dict[str, float]:
         return (await engine.score(messages(HEADLINES[0]), PREFIX, choices, adapter="tuned")).probabilities
 
-    short = asyncio.run(score({"a": "low", "b": "high"}))
-    long = asyncio.run(score({"a": "low", "b": "high" + "极其罕见的一长串文字" * 3}))
-    assert long == pytest.approx(short, abs=0.03)
+    short = asyncio.run(scored({"a": "low", "b": "high"}))
+    long = asyncio.run(scored({"a": "low", "b": "high" + "极其罕见的一长串文字" * 3}))
+    assert long == pytest.approx(short, abs=1e-6)
 
 
 def test_greedy_text_equals_transformers_generate(engine: LocalEngine) -> None:
@@ -122,11 +144,8 @@ def test_sampling_is_repeatable_by_its_seed(engine: LocalEngine) -> None:
 def test_interleaved_prompts_keep_their_own_memory(engine: LocalEngine) -> None:
     """Two prompts in turn, each computed once: afterwards both are still known."""
 
-    async def score(text: str) -> None:
-        await engine.score(messages(text), PREFIX, CHOICES, adapter="tuned")
-
     for text in (HEADLINES[0], HEADLINES[1], HEADLINES[0], HEADLINES[1]):
-        asyncio.run(score(text))
+        asyncio.run(score(engine, text, "tuned"))
     kept = [prefill.tokens for prefill in engine._kept if prefill.adapter == "tuned"]
     assert all(prompt_tokens(engine._tokenizer, messages(text)) in kept for text in HEADLINES[:2])
     assert len(kept) <= 4
@@ -135,15 +154,15 @@ def test_interleaved_prompts_keep_their_own_memory(engine: LocalEngine) -> None:
 def test_the_same_question_gets_the_same_probabilities(engine: LocalEngine) -> None:
     """To the last digit, whatever was asked in between and whether the prompt was still known."""
 
-    async def score(text: str, prefix: str = PREFIX) -> dict[str, float]:
-        return (await engine.score(messages(text), prefix, CHOICES, adapter="tuned")).probabilities
+    async def ask_further() -> None:
+        await engine.score(messages(HEADLINES[0]), PREFIX + 'high","direction":"', CHOICES, adapter="tuned")
 
-    first = asyncio.run(score(HEADLINES[0]))
-    asyncio.run(score(HEADLINES[0], PREFIX + 'high","direction":"'))
-    assert asyncio.run(score(HEADLINES[0])) == first
+    first = asyncio.run(score(engine, HEADLINES[0], "tuned"))
+    asyncio.run(ask_further())
+    assert asyncio.run(score(engine, HEADLINES[0], "tuned")) == first
     for i in range(6):
-        asyncio.run(score(f"另一条消息{i}"))
-    assert asyncio.run(score(HEADLINES[0])) == first
+        asyncio.run(score(engine, f"另一条消息{i}", "tuned"))
+    assert asyncio.run(score(engine, HEADLINES[0], "tuned")) == first
 
 
 def test_an_adapter_of_another_base_is_refused(adapter: Path, embedded: LoadedBase, tmp_path: Path) -> None:
