@@ -144,12 +144,9 @@ def demo(began: float, *, leave: bool, port: int | None) -> int:
             return 1
         say(f"服务就绪，用了 {time.monotonic() - started:.1f} 秒")
         asked = time.monotonic()
-        answer = subprocess.run(
-            shown([str(python()), "-m", "fintunnel", "analyze", HEADLINE]),
-            env=environment() | {"FINTUNNEL_BACKEND": "finetuned", "FINTUNNEL_URL": url, "FINTUNNEL_API_KEY": ""},
-            check=False,
-        )
-        if answer.returncode != 0:  # the client validates the answer against the schema
+        question = shown([str(python()), "-m", "fintunnel", "analyze", HEADLINE])
+        answered = call(question, FINTUNNEL_BACKEND="finetuned", FINTUNNEL_URL=url, FINTUNNEL_API_KEY="")
+        if answered != 0:  # the client validates the answer against the schema
             return 1
         say(f"回答用了 {time.monotonic() - asked:.1f} 秒；从运行命令到得到回答共 {time.monotonic() - began:.0f} 秒")
         print_curl(url)
@@ -187,13 +184,13 @@ def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def stop(server: subprocess.Popen[bytes]) -> None:
-    if server.poll() is None:
-        server.terminate()
+def stop(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        child.terminate()
         try:
-            server.wait(35)
+            child.wait(35)
         except subprocess.TimeoutExpired:
-            server.kill()
+            child.kill()
 
 
 def free_port() -> int:
@@ -219,7 +216,7 @@ def test(tier: str) -> int:
     for name, *arguments in checks:
         program = python().with_name(f"{name}.exe" if os.name == "nt" else name)
         say(f"\n$ {shlex.join([name, *arguments])}")
-        if subprocess.run([str(program), *arguments], cwd=ROOT, env=environment(), check=False).returncode != 0:
+        if call([str(program), *arguments]) != 0:
             failed.append(name)
     if failed:
         say(f"没有通过：{'、'.join(failed)}")
@@ -244,7 +241,20 @@ def shown(command: Sequence[str]) -> list[str]:
 
 
 def run(command: Sequence[str]) -> None:
-    subprocess.run(command, cwd=ROOT, env=environment(), check=True)
+    status = call(command)
+    if status != 0:
+        raise subprocess.CalledProcessError(status, list(command))
+
+
+def call(command: Sequence[str], **variables: str) -> int:
+    """Run to the end. After Ctrl+C, which the child gets too, give it time to tidy up: subprocess.run would
+    kill it after a quarter of a second."""
+    child = subprocess.Popen(command, cwd=ROOT, env=environment() | variables)
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        stop(child)
+        raise
 
 
 def environment() -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import traceback
 from importlib.metadata import EntryPoint, entry_points
 
@@ -39,6 +41,9 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in given
     _use_utf8()
     _add_commands()
+    # As SystemExit, a request to end lets every command tidy up: half-trained folders, tunnels.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app(args=[argument for argument in given if argument != "--debug"], prog_name="fintunnel")
     except FinTunnelError as error:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
-import signal
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -48,8 +46,6 @@ def _serve(
             '\nPowerShell：$env:FINTUNNEL_API_KEY="my-long-secret"；bash：export FINTUNNEL_API_KEY=my-long-secret'
         )
     _log_to_stderr()
-    # uvicorn ends gracefully and then raises the signal again: as SystemExit it closes the tunnel too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # The port is taken before the model is loaded: a conflict shows at once, not minutes later.
     with _listen(host, port) as listener, ExitStack() as stack:
         name = base or default_base()
