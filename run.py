@@ -54,6 +54,9 @@ def main() -> int:
     began = time.monotonic()
     try:
         if arguments.command == "demo":
+            if arguments.port is not None and is_taken(arguments.port):
+                say(f"端口 {arguments.port} 已被占用，请换一个 --port。")
+                return 2
             install("all")
             return demo(began, leave=arguments.exit, port=arguments.port)
         install("dev")
@@ -191,6 +194,11 @@ def stop(child: subprocess.Popen[bytes]) -> None:
             child.wait(35)
         except subprocess.TimeoutExpired:
             child.kill()
+
+
+def is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def free_port() -> int:

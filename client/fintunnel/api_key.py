@@ -16,6 +16,8 @@ def clean_key(key: str) -> str:
         ValueError: characters that a header cannot carry.
     """
     key = key.strip()
+    if not key:
+        raise ValueError("密钥是空白的")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ValueError("密钥只能由英文字母、数字和符号组成，中间不能有空格或中文")
     return key

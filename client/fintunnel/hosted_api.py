@@ -102,7 +102,7 @@ def analysis_from(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise MalformedAnswerError(f"模型的 JSON 不符合约定：{where} {first['msg']}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedAnswerError("模型没有按要求输出 JSON") from error
 
 

@@ -33,6 +33,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise ConnectionFailed(f"端口 {port} 已被占用，请换一个，或停掉占用它的程序。")
+
+
 class LocalServer:
     """`fintunnel serve` in the background.
 
@@ -54,6 +60,8 @@ class LocalServer:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
+        if port is not None:
+            _check_free(port)  # else another server's answers would be taken for this one's
         command = [sys.executable, "-m", "fintunnel", "serve", *arguments, "--port", str(self.port)]
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:

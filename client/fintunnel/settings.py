@@ -25,7 +25,7 @@ class ClientSettings(BaseSettings):
     backend: Backend = Field("deepseek", validation_alias="FINTUNNEL_BACKEND")
     url: str = Field("http://127.0.0.1:8000", validation_alias="FINTUNNEL_URL")
     api_key: ApiKey | None = Field(None, validation_alias="FINTUNNEL_API_KEY")
-    timeout: float | None = Field(None, gt=0, validation_alias="FINTUNNEL_TIMEOUT")
+    timeout: float | None = Field(None, gt=0, le=86_400, validation_alias="FINTUNNEL_TIMEOUT")
     deepseek_api_key: ApiKey | None = Field(None, validation_alias="DEEPSEEK_API_KEY")
     deepseek_url: str = Field(
         "https://api.deepseek.com",

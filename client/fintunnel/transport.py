@@ -35,8 +35,8 @@ def make_http_client(url: str) -> httpx.Client:
     try:
         host = httpx.URL(url).host
         return httpx.Client(trust_env=host not in _LOOPBACK, follow_redirects=False)
-    except (httpx.InvalidURL, ValueError) as error:
-        raise ConfigurationError(f"地址或代理设置无效：{error}") from error
+    except (httpx.InvalidURL, ValueError, OSError) as error:
+        raise ConfigurationError(f"地址、代理或证书设置无效：{error}") from error
 
 
 def post_json(
@@ -54,7 +54,10 @@ def post_json(
     """
     deadline = time.monotonic() + timeout
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    host = httpx.URL(url).host
+    try:
+        host = httpx.URL(url).host
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise ConfigurationError(f"地址无效：{error}") from error
     if host.endswith(_TUNNEL_HOSTS):
         headers["ngrok-skip-browser-warning"] = "1"
     limits = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS))
@@ -63,14 +66,14 @@ def post_json(
             content = _read(response, deadline, timeout)
     except httpx.TimeoutException as error:
         raise RequestTimeout(f"{timeout:g} 秒内没有得到 {host} 的回答。{advice}") from error
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise ConfigurationError(f"地址无效：{error}") from error
     except httpx.LocalProtocolError:
         # Its text shows the header, and the header holds the key.
         raise ConfigurationError("密钥或地址里有不能发送的字符，请重新复制。") from None
     except httpx.UnsupportedProtocol as error:
         raise ConfigurationError(f"地址 {url} 应以 http:// 或 https:// 开头") from error
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         raise ConnectionFailed(f"连不上 {host}：{error}。{advice}") from error
     if "ngrok-error-code" in response.headers:
         code = response.headers["ngrok-error-code"]
@@ -94,7 +97,7 @@ def _read(response: httpx.Response, deadline: float, timeout: float) -> bytes:
 def _json_object(content: bytes, host: str) -> dict[str, Any]:
     try:
         parsed = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if content.lstrip()[:1] == b"<":
             raise TunnelError(f"{host} 返回的是网页而不是 JSON，可能是隧道或代理的页面，不是模型的回答。") from error
         raise MalformedAnswerError(f"{host} 的回答不是 JSON") from error
@@ -111,7 +114,7 @@ def _status_error(response: httpx.Response, content: bytes) -> APIError:
         message = str(error["message"])[:500]
         code = error.get("code") and str(error["code"])
         request_id = error.get("request_id") or request_id
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass  # not our error body, nor OpenAI's: the status says it all
     kinds: dict[int, tuple[type[APIError], str]] = {
         401: (AuthenticationError, "密钥不正确"),

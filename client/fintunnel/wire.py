@@ -154,11 +154,11 @@ class Edges(_Wire):
     the rest: thresholds on |pre_return| and volatility for the two signals.
     """
 
-    impact: tuple[float, float]
-    direction: tuple[float, float]
-    priced_in_pre_return: float
-    wait_and_see_volatility: float
-    wait_and_see_pre_return: float
+    impact: tuple[Finite, Finite]
+    direction: tuple[Finite, Finite]
+    priced_in_pre_return: Finite
+    wait_and_see_volatility: Finite
+    wait_and_see_pre_return: Finite
 
 
 class ModelInfo(_Wire):

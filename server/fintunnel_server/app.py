@@ -47,6 +47,7 @@ def create_app(settings: ServerSettings, engine: Engine) -> FastAPI:
 
     # No /docs yet: its assets come from a CDN that many of the users cannot reach.
     app = FastAPI(title="FinTunnel", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.router.redirect_slashes = False  # a redirect would send callers to whatever Host they named
     add_error_handlers(app)
     app.middleware("http")(limit_body(settings.max_body_bytes))
     app.middleware("http")(tag_request)  # added last, runs first: the refusals above carry an id too
@@ -58,10 +59,12 @@ def create_app(settings: ServerSettings, engine: Engine) -> FastAPI:
 def _open_routes(ready: asyncio.Event) -> APIRouter:
     router = APIRouter()
 
+    @router.head("/health", include_in_schema=False)
     @router.get("/health")
     async def health() -> Response:
         return Response()
 
+    @router.head("/ready", include_in_schema=False)
     @router.get("/ready")
     async def is_ready() -> Response:
         if not ready.is_set():

@@ -30,6 +30,7 @@ from fintunnel_server.engine import EngineInfo, Generation, Scores, Work
 __all__ = ["LocalEngine", "load_local_engine"]
 
 _KEPT_PROMPTS = 4
+_GREEDY_BELOW = 0.01  # below, sampling is greedy all but in name, and logits / temperature overflow
 _T = TypeVar("_T")
 
 
@@ -79,7 +80,7 @@ class LocalEngine:
             name = adapter.resolve().name
             try:
                 self._model = PeftModel.from_pretrained(base.model, str(adapter), autocast_adapter_dtype=False)
-            except (RuntimeError, ValueError, OSError) as error:
+            except Exception as error:  # damaged files make the libraries raise whatever they meet
                 raise AdapterError(f"适配器 {adapter} 无法加载到基座 {base.info.id} 上：{error}"[:300]) from error
         self._model.eval()
         end = self._model.generation_config.eos_token_id
@@ -190,7 +191,7 @@ class LocalEngine:
         produced: list[int] = []
         while len(produced) < max_tokens:
             logits = self._feed(prefill, produced[-1:] or tokens[len(prompt) :])
-            if temperature > 0:
+            if temperature >= _GREEDY_BELOW:
                 weights = torch.softmax(logits / temperature, dim=0)
                 token = int(torch.multinomial(weights, 1, generator=generator))
             else:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request, Response
 from fintunnel.wire import ErrorCode
 from pydantic import SecretStr
+from starlette.requests import ClientDisconnect
 
 from fintunnel_server.api_errors import ApiError, error_response, internal_error
 
@@ -40,6 +41,8 @@ async def tag_request(request: Request, call_next: _Next) -> Response:
     request.state.request_id = f"req-{uuid.uuid4().hex}"
     try:
         response = await call_next(request)
+    except ClientDisconnect:
+        response = Response(status_code=400)  # nobody is there to read it
     except Exception as error:
         response = internal_error(request, error)
     response.headers["X-Request-ID"] = request.state.request_id

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from fintunnel.cli import main
-from fintunnel.errors import FinTunnelError
+from fintunnel.errors import ConnectionFailed, FinTunnelError
+from fintunnel.local_server import LocalServer
 
 from tests.live_app import LiveApp
 
@@ -92,6 +93,11 @@ def test_the_client_starts_without_the_model_libraries() -> None:
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", code], check=True)
     assert time.monotonic() - began < 10  # seconds; a guard against importing torch, not a benchmark
+
+
+def test_a_local_server_is_not_started_on_a_port_that_another_answers(live_app: LiveApp, tmp_path: Path) -> None:
+    with pytest.raises(ConnectionFailed, match="已被占用"):
+        LocalServer([], log=tmp_path / "log.txt", port=int(live_app.url.rsplit(":", 1)[1]))
 
 
 def test_every_error_is_documented_in_the_tree() -> None:

@@ -188,7 +188,7 @@ def test_a_key_is_stripped_and_an_impossible_one_is_never_shown(monkeypatch: pyt
         monkeypatch.setenv("FINTUNNEL_API_KEY", "sentinel-key ")  # what `set X=… && …` leaves on Windows
         DeepSeekClient(backend="finetuned", url=server.url).complete("你好")
         assert server.seen[0].headers["authorization"] == "Bearer sentinel-key"
-        for bad in ("密钥sentinel", "sentinel key", "sentinel\nkey"):
+        for bad in ("   ", "密钥sentinel", "sentinel key", "sentinel\nkey"):
             monkeypatch.setenv("FINTUNNEL_API_KEY", bad)
             with pytest.raises(ConfigurationError) as caught:
                 DeepSeekClient(backend="finetuned", url=server.url)

@@ -131,6 +131,15 @@ def test_greedy_text_equals_transformers_generate(engine: LocalEngine) -> None:
     assert asyncio.run(write()) == expected
 
 
+def test_a_temperature_next_to_zero_is_greedy(engine: LocalEngine) -> None:
+    async def write(temperature: float) -> str:
+        return (
+            await engine.generate(messages(HEADLINES[0]), adapter="tuned", max_tokens=6, temperature=temperature)
+        ).text
+
+    assert asyncio.run(write(1e-300)) == asyncio.run(write(0.0))
+
+
 def test_sampling_is_repeatable_by_its_seed(engine: LocalEngine) -> None:
     async def write(seed: int) -> str:
         generation = await engine.generate(

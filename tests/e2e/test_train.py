@@ -166,6 +166,13 @@ def test_a_folder_of_ones_own_is_not_overwritten(tmp_path: Path, instructions: P
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
 
 
+def test_a_folder_with_somebody_elses_manifest_is_not_overwritten(tmp_path: Path, instructions: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"name": "a web app"}', encoding="utf-8")
+    done = fintunnel("train", "--data", str(instructions), "--base", "embedded", "--out", str(tmp_path))
+    assert done.returncode == 1 and "换一个目录" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
 def test_folders_with_names_like_ours_are_left_alone(tmp_path: Path) -> None:
     for name in ("adapter.old", "adapter.partial"):
         (tmp_path / name).mkdir()

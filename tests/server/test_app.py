@@ -183,6 +183,15 @@ def test_every_route_but_the_probes_asks_for_the_key(live_app: LiveApp, header: 
     assert httpx.get(f"{live_app.url}/health", trust_env=False).status_code == 200
 
 
+def test_a_trailing_slash_is_not_redirected_to_a_host_of_the_callers_choice(live_app: LiveApp) -> None:
+    response = live_app.post("/analyze/", json=NEWS, headers={"Host": "evil.example"})
+    assert error(response) == (404, "not_found", None)
+
+
+def test_probes_answer_head(live_app: LiveApp) -> None:
+    assert httpx.head(f"{live_app.url}/health", trust_env=False).status_code == 200
+
+
 def test_without_a_key_loopback_is_open(engine: InstantEngine) -> None:
     with run_app(engine, api_key=None) as app:
         assert httpx.post(f"{app.url}/analyze", json=NEWS, trust_env=False).status_code == 200

@@ -77,8 +77,15 @@ def test_a_manifest_of_another_form_is_refused(folder: Path, fields: dict[str, A
 
 
 def test_a_manifest_cannot_point_outside_its_folder(folder: Path) -> None:
-    change(folder, files={"../secret": "0"})
+    files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+    change(folder, files=files | {"../secret": "0"})
     with pytest.raises(AdapterError, match="缺少"):
+        read_adapter(folder)
+
+
+def test_a_manifest_that_lists_no_weights_verifies_nothing(folder: Path) -> None:
+    change(folder, files={})
+    with pytest.raises(AdapterError, match="无法校验"):
         read_adapter(folder)
 
 

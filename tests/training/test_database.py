@@ -59,6 +59,30 @@ def test_bad_rows_are_counted_and_the_rest_is_kept(database: Path) -> None:
     }
 
 
+def test_figures_in_different_units_are_not_compared(database: Path) -> None:
+    execute(
+        database,
+        "INSERT INTO events (event_id, source, ts_local, ts_utc, name, consensus, previous, actual)"
+        " VALUES ('u', 'calendar', '', '2025-08-04 03:00:00', '某国数据(万桶)', '-186.9', '0', '12%')",
+    )
+    figures = next(event.figures for event in read_database(database).events if event.id == "u")
+    assert figures is not None
+    assert (figures.actual, figures.consensus, figures.previous, figures.unit) == (12, None, 0, "%")
+
+
+def test_impossible_numbers_do_not_end_the_build(database: Path) -> None:
+    execute(
+        database,
+        "UPDATE event_impacts SET ret = 9e999 WHERE event_id = 'event-0001'",
+        "INSERT INTO prices_m1 VALUES ('XAUUSD', '', '2025-08-09 00:00:00', 9e999, 9e999, 1, 1, NULL)",
+        "INSERT INTO events (event_id, source, ts_local, ts_utc, name, actual)"
+        f" VALUES ('long', 'calendar', '', '2025-08-04 03:00:00', '某数据({'单位' * 40})', '1')",
+    )
+    market = read_database(database)
+    assert "event-0001" not in market.returns and len(market.returns) == 5
+    assert any(event.id == "long" for event in market.events)
+
+
 def test_prices_out_of_order_are_sorted(database: Path) -> None:
     execute(database, "INSERT INTO prices_m1 VALUES ('XAUUSD', '', '2025-08-01 00:00:00', 9, 9, 9, 9, NULL)")
     prices = read_database(database).prices

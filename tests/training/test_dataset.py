@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from fintunnel.cli import main
 from fintunnel.wire import Edges
 from fintunnel_training.database import Market, read_database
 from fintunnel_training.dataset import Dataset, build_dataset
@@ -95,6 +96,15 @@ def test_a_failed_write_leaves_nothing_half_written(built: Dataset, tmp_path: Pa
     with pytest.raises(DataError, match=r"无法写入.*x\.test\.jsonl"):
         write_dataset(built, out, source_sha256="0")
     assert [path.name for path in tmp_path.iterdir()] == ["x.test.jsonl"]
+
+
+def test_the_database_is_never_the_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = make_database(tmp_path / "x.card.json", days=1, events=3)
+    before = path.read_bytes()
+    for out in (path, tmp_path / "x.jsonl"):
+        with pytest.raises(SystemExit):
+            main(["dataset", "build", "--db", str(path), "--out", str(out)])
+    assert path.read_bytes() == before and "会覆盖数据库" in capsys.readouterr().err
 
 
 def test_what_happened_after_an_event_changes_its_label_and_nothing_else(market: Market) -> None:

@@ -57,7 +57,7 @@ def test_edges_are_the_quantiles_of_the_design() -> None:
 
 
 def test_impact_ignores_the_sign_and_direction_does_not() -> None:
-    assert [impact_label(r, EDGES) for r in (0.0, -0.9, 1.0, -1.9, 2.0, -9.0)] == [
+    assert [impact_label(r, EDGES) for r in (0.0, -1.0, 1.1, -2.0, 2.1, -9.0)] == [
         "low", "low", "medium", "medium", "high", "high",
     ]  # fmt: skip
     assert [direction_label(r, EDGES) for r in (-0.6, -0.5, 0.0, 0.5, 0.6)] == [
@@ -81,6 +81,11 @@ def test_impact_ignores_the_sign_and_direction_does_not() -> None:
 def test_priced_in_is_a_large_move_the_way_the_release_points(event: Event, pre_return: float, priced_in: bool) -> None:
     signals = signal_labels(event, context(pre_return), EDGES)
     assert signals is not None and signals.priced_in is priced_in
+
+
+def test_no_reaction_is_low_whatever_the_edges() -> None:
+    edges = compute_edges([LabelledEvent(release(1, 1), 0.0, context(0.001)) for _ in range(30)])
+    assert impact_label(0.0, edges) == "low" and direction_label(0.0, edges) == "neutral"
 
 
 def test_wait_and_see_is_a_wide_range_that_led_nowhere() -> None:

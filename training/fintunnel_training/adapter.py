@@ -128,6 +128,9 @@ def read_adapter(folder: Path, *, allow_unverified: bool = False) -> Manifest | 
         raise AdapterError(
             f"{folder} 是用别处的指令集训练的，它学的提示词与 /analyze 的不一定相同。确定要用，请加 --allow-unverified"
         )
+    unlisted = [name for name in _REQUIRED if name not in manifest.files]
+    if unlisted:
+        raise AdapterError(f"{folder / MANIFEST} 没有列出 {'、'.join(unlisted)} 的 SHA-256，无法校验")
     for name, expected in manifest.files.items():
         file = folder / name
         if Path(name).name != name or not file.is_file():
@@ -140,7 +143,7 @@ def read_adapter(folder: Path, *, allow_unverified: bool = False) -> Manifest | 
 def _parse(path: Path) -> Manifest:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"无法读取 {path}：{error}") from error
     version = raw.get("prompt_version") if isinstance(raw, dict) else None
     if isinstance(version, int) and version != PROMPT_VERSION:

@@ -24,6 +24,11 @@ from fintunnel_training.instructions import InstructionFile
 __all__ = ["put_in_place", "working_folder", "write_adapter_folder"]
 
 
+def _is_adapter(folder: Path) -> bool:
+    """Many a folder has a manifest.json; only an adapter has this beside it."""
+    return (folder / MANIFEST).is_file() and (folder / "adapter_config.json").is_file()
+
+
 @contextmanager
 def working_folder(out: Path) -> Iterator[Path]:
     """A new folder beside `out` to work in; it becomes `out` only by `put_in_place`.
@@ -35,7 +40,7 @@ def working_folder(out: Path) -> Iterator[Path]:
     """
     if out.exists() and not out.is_dir():
         raise TrainingError(f"--out {out} 是一个文件，请换一个目录")
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+    if out.is_dir() and any(out.iterdir()) and not _is_adapter(out):
         raise TrainingError(f"--out {out} 不是空目录，也不是适配器目录。为免覆盖里面的文件，请换一个目录。")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -134,7 +134,7 @@ def load_tokenizer(resolved: ResolvedBase) -> Any:
     quiet_libraries()
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolved.path, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # damaged files make the libraries raise whatever they meet
         raise BaseModelError(_cannot_load(resolved, error)) from error
     decoded = tokenizer.decode(
         tokenizer(_ROUND_TRIP, add_special_tokens=False).input_ids, clean_up_tokenization_spaces=False
@@ -174,13 +174,16 @@ def load_base(base: str, quantization: Quantization = "nf4") -> LoadedBase:
             bnb_4bit_compute_dtype=dtype,
         )
     try:
-        published_dtype = AutoConfig.from_pretrained(resolved.path, trust_remote_code=False).dtype
+        published = AutoConfig.from_pretrained(resolved.path, trust_remote_code=False)
+        published_dtype, architectures = published.dtype, published.architectures or []
         model = AutoModelForCausalLM.from_pretrained(
             resolved.path, dtype=dtype, device_map={"": device}, trust_remote_code=False, **options
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # damaged files make the libraries raise whatever they meet
         raise BaseModelError(_cannot_load(resolved, error)) from error
-    if not getattr(model, "can_generate", lambda: False)():
+    if architectures and not any(
+        kind in name for name in architectures for kind in ("CausalLM", "LMHeadModel", "ConditionalGeneration")
+    ):
         raise BaseModelError(f"{resolved.id} 不是能生成文本的模型（causal LM），请换一个基座。")
     config = model.config.to_dict()
     revision = resolved.revision or getattr(model.config, "_commit_hash", None)

@@ -22,7 +22,7 @@ def _dataset() -> None:
 def build(
     db: Annotated[Path, typer.Option(help="SQLite 数据库（只读打开）")],
     out: Annotated[Path, typer.Option(help="训练集 X.jsonl；旁边写 X.val.jsonl、X.test.jsonl 和 X.card.*")],
-    num_samples: Annotated[int, typer.Option(min=10, help="训练集样本数")] = 300,
+    num_samples: Annotated[int, typer.Option(min=10, max=1_000_000, help="训练集样本数")] = 300,
     seed: Annotated[int, typer.Option(help="随机种子：相同种子得到逐字节相同的文件")] = 42,
     ticker: Annotated[str, typer.Option(help="行情代码")] = "XAUUSD",
 ) -> None:
@@ -31,8 +31,11 @@ def build(
     from fintunnel_training.card import DROPPED_ZH
     from fintunnel_training.database import read_database
     from fintunnel_training.dataset import build_dataset
-    from fintunnel_training.instructions import write_dataset
+    from fintunnel_training.errors import DataError
+    from fintunnel_training.instructions import output_paths, write_dataset
 
+    if db.resolve() in {path.resolve() for path in output_paths(out)}:
+        raise DataError(f"--out 会覆盖数据库 {db}，请换一个文件名")
     built = build_dataset(read_database(db, ticker), num_samples, seed)
     paths = write_dataset(built, out, source_sha256=file_sha256(db))
     card = built.card
@@ -44,6 +47,8 @@ def build(
         f"训练集 {card['rows']['train']} 条：新闻 {kinds['news']['train']}，市场分析 {kinds['market']['train']}，"
         f"财报问答 {kinds['report']['train']}；验证集 {card['rows']['val']} 条，测试集 {card['rows']['test']} 条"
     )
+    if not card["events"]["val"] or not card["events"]["test"]:
+        typer.echo("注意：验证集或测试集里没有事件，数据库覆盖的时间太短。", err=True)
     times = (kinds["news"]["train"] + kinds["market"]["train"]) / card["events"]["train"]
     if times > _MANY_TIMES:
         typer.echo(
@@ -73,7 +78,7 @@ def _train(
     epochs: Annotated[float, typer.Option(min=0.01, help="训练轮数")] = 3.0,
     batch_size: Annotated[int, typer.Option(min=1, help="批大小；显存不够就调小")] = 4,
     accumulation: Annotated[int, typer.Option(min=1, help="梯度累积步数：显存不足时等效增大批大小")] = 1,
-    learning_rate: Annotated[float, typer.Option(min=1e-8, help="学习率")] = 2e-4,
+    learning_rate: Annotated[float, typer.Option(min=1e-8, max=1.0, help="学习率")] = 2e-4,
     max_length: Annotated[int, typer.Option(min=64, help="每条样本最多 token 数；显存不够就调小")] = 512,
     lora_r: Annotated[int, typer.Option(min=1, help="LoRA 秩：适配器的容量与大小")] = 8,
     lora_alpha: Annotated[int, typer.Option(min=1, help="LoRA 缩放：输出乘以 alpha/r")] = 16,

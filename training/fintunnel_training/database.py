@@ -6,6 +6,7 @@ events). Times in the records are whole minutes since 1970-01-01 UTC.
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
 from collections import Counter
@@ -28,7 +29,8 @@ _COLUMNS = {
     "event_impacts": ("event_id", "ticker", "window_min", "ret"),
 }
 _BUSY_SECONDS = 5.0
-_NUMBER = re.compile(r"^([+-]?\d+(?:\.\d+)?)(%?)$")
+_MAX_TICKER = 20  # what a request's context may hold
+_NUMBER = re.compile(r"^([+-]?\d{1,15}(?:\.\d{1,10})?)(%?)$")
 _UNIT_IN_NAME = re.compile(r"[(（]([^()（）]+)[)）]\s*$")
 
 
@@ -83,6 +85,8 @@ def read_database(path: Path, ticker: str = "XAUUSD") -> Market:
     Raises:
         DatabaseError: no such file, not SQLite, locked, tables or columns missing, nothing to learn from.
     """
+    if not 1 <= len(ticker) <= _MAX_TICKER:
+        raise DatabaseError(f"行情代码应有 1 到 {_MAX_TICKER} 个字符：{ticker!r}")
     if not path.is_file():
         raise DatabaseError(f"找不到数据库文件：{path}")
     try:
@@ -143,6 +147,7 @@ def _read_events(connection: sqlite3.Connection, skipped: Counter[str]) -> list[
         except (TypeError, ValueError):
             skipped["unreadable time"] += 1
             continue
+        event_id = str(event_id)
         if event_id in events:
             skipped["duplicate id"] += 1
             continue
@@ -167,17 +172,23 @@ def _calendar_entry(name: str, previous: object, consensus: object, actual: obje
     """The indicator's name without its unit, and the figures; None where nothing was released."""
     in_name = _UNIT_IN_NAME.search(name)
     indicator = name[: in_name.start()].strip() if in_name else name.strip()
-    values = {}
-    percent = False
-    for field, raw in (("actual", actual), ("consensus", consensus), ("previous", previous)):
-        match = _NUMBER.match(str(raw).strip().replace(",", "")) if raw is not None else None
-        values[field] = float(match[1]) if match else None
-        percent = percent or bool(match and match[2])
-    if values["actual"] is None:
+    parsed = [_figure(raw) for raw in (actual, consensus, previous)]
+    if parsed[0] is None:
         return indicator, None
+    percent = parsed[0][1]
+    # A figure in another unit than the actual one cannot be compared with it; a bare 0 is 0 in any unit.
+    values = [f[0] if f is not None and (f[1] == percent or f[0] == 0) else None for f in parsed]
     # What stands in brackets may be a remark (上限), not a unit; a percent sign settles it.
-    unit = "%" if percent else in_name[1] if in_name else None
-    return indicator, Figures(unit=unit, indicator=indicator[:200], **values)
+    unit = "%" if percent else in_name[1][:40] if in_name else None
+    return indicator, Figures(
+        actual=values[0], consensus=values[1], previous=values[2], unit=unit, indicator=indicator[:200]
+    )
+
+
+def _figure(raw: object) -> tuple[float, bool] | None:
+    """A figure and whether it is in percent; None for what is no number (`未公布`, empty)."""
+    match = _NUMBER.match(str(raw).strip().replace(",", "")) if raw is not None else None
+    return (float(match[1]), match[2] == "%") if match else None
 
 
 def _read_prices(connection: sqlite3.Connection, ticker: str, skipped: Counter[str]) -> Prices:
@@ -187,7 +198,7 @@ def _read_prices(connection: sqlite3.Connection, ticker: str, skipped: Counter[s
         "SELECT ts_utc, open, high, low, close FROM prices_m1 WHERE ticker = ? ORDER BY ts_utc", (ticker,)
     )
     for ts_utc, *bar in rows:
-        if not all(isinstance(price, (int, float)) and price > 0 for price in bar):
+        if not all(isinstance(price, (int, float)) and 1e-6 < price < 1e12 for price in bar) or bar[2] > bar[1]:
             skipped["price bar with an empty or non-positive price"] += 1
             continue
         try:
@@ -207,4 +218,4 @@ def _read_returns(connection: sqlite3.Connection, ticker: str) -> dict[str, floa
     rows = connection.execute(
         "SELECT event_id, ret FROM event_impacts WHERE ticker = ? AND window_min = ?", (ticker, HORIZON_MIN)
     )
-    return {event_id: float(ret) for event_id, ret in rows if isinstance(ret, (int, float))}
+    return {str(event_id): float(ret) for event_id, ret in rows if isinstance(ret, (int, float)) and math.isfinite(ret)}

@@ -19,7 +19,7 @@ from fintunnel_training.dataset import Dataset
 from fintunnel_training.errors import DataError
 from fintunnel_training.rows import SPLITS
 
-__all__ = ["InstructionFile", "InstructionRow", "read_instructions", "split_paths", "write_dataset"]
+__all__ = ["InstructionFile", "InstructionRow", "output_paths", "read_instructions", "split_paths", "write_dataset"]
 
 _REQUEST: TypeAdapter[NewsRequest | ReportRequest] = TypeAdapter(AnalyzeRequest)
 
@@ -56,12 +56,26 @@ def split_paths(out: Path) -> dict[str, Path]:
     return {split: out if split == "train" else out.with_suffix(f".{split}.jsonl") for split in SPLITS}
 
 
+def output_paths(out: Path) -> list[Path]:
+    """Every file that `write_dataset` writes for `out`.
+
+    Raises:
+        DataError: `out` is no file name.
+    """
+    if not out.name or out.is_dir():
+        raise DataError(f"--out 应是一个文件名（X.jsonl），不是 {out}")
+    return [*split_paths(out).values(), _card_path(out), out.with_suffix(".card.md")]
+
+
 def write_dataset(dataset: Dataset, out: Path, *, source_sha256: str) -> list[Path]:
     """Write the three splits and the card; every file is complete under its own name or not there.
 
     Returns:
         the paths written.
     """
+    for path in output_paths(out):
+        if path.exists() and not path.is_file():
+            raise DataError(f"无法写入 {path}：那里已有一个不是普通文件的东西")
     contents: dict[Path, str] = {}
     hashes = {}
     for split, path in split_paths(out).items():
@@ -75,9 +89,6 @@ def write_dataset(dataset: Dataset, out: Path, *, source_sha256: str) -> list[Pa
         out.parent.mkdir(parents=True, exist_ok=True)
         for path, text in contents.items():
             _partial(path).write_text(text, encoding="utf-8", newline="\n")
-        blocked = [path for path in contents if path.is_dir()]
-        if blocked:
-            raise DataError(f"无法写入 {blocked[0]}：那是一个目录")
         for path in contents:
             os.replace(_partial(path), path)
     except OSError as error:
@@ -117,7 +128,7 @@ def read_instructions(path: Path) -> InstructionFile:
 def _parse(line: str, where: str) -> InstructionRow:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where}不是 JSON：{error}") from error
     if not isinstance(row, dict):
         raise DataError(f"{where}应是一个 JSON 对象")
@@ -126,6 +137,8 @@ def _parse(line: str, where: str) -> InstructionRow:
         value = row.get(name, "" if name == "input" else None)
         if not isinstance(value, str):
             raise DataError(f"{where}缺少文本字段 {name}")
+        if not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise DataError(f"{where}的 {name} 里有不完整的字符（半个代理对）")
         fields[name] = value
     if not fields["output"].strip():
         raise DataError(f"{where}的 output 是空的")
@@ -146,9 +159,12 @@ def _request_of(meta: object, where: str) -> tuple[NewsRequest | ReportRequest |
     if style not in get_args(Style):
         raise DataError(f"{where}的 meta.style 未知：{style!r}")
     try:
-        return _REQUEST.validate_python(meta["request"]), style
+        request = _REQUEST.validate_python(meta["request"])
     except ValidationError as error:
         raise DataError(f"{where}的 meta.request 无效：{error.errors()[0]['msg']}") from error
+    if isinstance(request, ReportRequest) and style != "json":
+        raise DataError(f"{where}的 meta.style 不适用于财报问答：{style}")
+    return request, style
 
 
 def _card_path(path: Path) -> Path:
@@ -171,5 +187,5 @@ def _read_card(path: Path, data_sha256: str) -> tuple[Edges | None, dict[str, st
             )
         splits = {split: " – ".join(period) for split, period in card["periods_utc"].items()}
         return Edges.model_validate(card["edges"]), splits
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"数据卡 {path} 损坏：{error}。请重新运行 fintunnel dataset build。") from error

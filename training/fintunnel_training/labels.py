@@ -48,7 +48,7 @@ def compute_edges(training: Sequence[LabelledEvent]) -> Edges:
 
 def impact_label(reaction: float, edges: Edges) -> Impact:
     size = abs(reaction)
-    return "low" if size < edges.impact[0] else "medium" if size < edges.impact[1] else "high"
+    return "low" if size <= edges.impact[0] else "medium" if size <= edges.impact[1] else "high"
 
 
 def direction_label(reaction: float, edges: Edges) -> Direction:
