@@ -62,7 +62,7 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "numpy", None)
-    monkeypatch.delitem(sys.modules, "fintunnel_training.database", raising=False)
+    monkeypatch.delitem(sys.modules, "fintunnel_training.dataset.database", raising=False)
     assert run("dataset", "build", "--db", "x.db", "--out", "x.jsonl") == 2
     assert 'pip install "fintunnel[training]"' in capsys.readouterr().err
 

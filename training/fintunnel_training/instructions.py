@@ -1,11 +1,9 @@
-"""Reads and writes instruction files: JSONL rows of `instruction`, `input`, `output` and optional `meta`."""
+"""Reads instruction files: JSONL rows of `instruction`, `input`, `output` and optional `meta`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -14,12 +12,11 @@ from fintunnel.prompt import PROMPT_VERSION, Style
 from fintunnel.wire import AnalyzeRequest, Edges, NewsRequest, ReportRequest
 from pydantic import TypeAdapter, ValidationError
 
-from fintunnel_training.card import card_markdown
-from fintunnel_training.dataset import Dataset
 from fintunnel_training.errors import DataError
-from fintunnel_training.rows import SPLITS
 
-__all__ = ["InstructionFile", "InstructionRow", "output_paths", "read_instructions", "split_paths", "write_dataset"]
+__all__ = ["SPLITS", "InstructionFile", "InstructionRow", "card_path", "read_instructions", "split_paths"]
+
+SPLITS = ("train", "val", "test")
 
 _REQUEST: TypeAdapter[NewsRequest | ReportRequest] = TypeAdapter(AnalyzeRequest)
 
@@ -56,50 +53,6 @@ def split_paths(out: Path) -> dict[str, Path]:
     return {split: out if split == "train" else out.with_suffix(f".{split}.jsonl") for split in SPLITS}
 
 
-def output_paths(out: Path) -> list[Path]:
-    """Every file that `write_dataset` writes for `out`.
-
-    Raises:
-        DataError: `out` is no file name.
-    """
-    if not out.name or out.is_dir():
-        raise DataError(f"--out 应是一个文件名（X.jsonl），不是 {out}")
-    return [*split_paths(out).values(), _card_path(out), out.with_suffix(".card.md")]
-
-
-def write_dataset(dataset: Dataset, out: Path, *, source_sha256: str) -> list[Path]:
-    """Write the three splits and the card; every file is complete under its own name or not there.
-
-    Returns:
-        the paths written.
-    """
-    for path in output_paths(out):
-        if path.exists() and not path.is_file():
-            raise DataError(f"无法写入 {path}：那里已有一个不是普通文件的东西")
-    contents: dict[Path, str] = {}
-    hashes = {}
-    for split, path in split_paths(out).items():
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in dataset.rows[split])
-        contents[path] = text
-        hashes[path.name] = hashlib.sha256(text.encode()).hexdigest()
-    card = dataset.card | {"source_sha256": source_sha256, "files_sha256": hashes}
-    contents[_card_path(out)] = json.dumps(card, ensure_ascii=False, indent=2) + "\n"
-    contents[out.with_suffix(".card.md")] = card_markdown(card)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for path, text in contents.items():
-            _partial(path).write_text(text, encoding="utf-8", newline="\n")
-        for path in contents:
-            os.replace(_partial(path), path)
-    except OSError as error:
-        raise DataError(f"无法写入 {out}：{error.strerror}") from error
-    finally:
-        for path in contents:
-            with suppress(OSError):
-                _partial(path).unlink(missing_ok=True)
-    return list(contents)
-
-
 def read_instructions(path: Path) -> InstructionFile:
     """Read a JSONL file, its own or anybody's.
 
@@ -121,7 +74,7 @@ def read_instructions(path: Path) -> InstructionFile:
     if not rows:
         raise DataError(f"{path} 里没有任何一行数据")
     sha256 = hashlib.sha256(raw).hexdigest()
-    edges, splits = _read_card(_card_path(path), sha256)
+    edges, splits = _read_card(card_path(path), sha256)
     return InstructionFile(rows, sha256, edges, splits)
 
 
@@ -167,12 +120,8 @@ def _request_of(meta: object, where: str) -> tuple[NewsRequest | ReportRequest |
     return request, style
 
 
-def _card_path(path: Path) -> Path:
+def card_path(path: Path) -> Path:
     return path.with_suffix(".card.json")
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{os.getpid()}.partial")
 
 
 def _read_card(path: Path, data_sha256: str) -> tuple[Edges | None, dict[str, str]]:

@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from fintunnel_training.sample_database import SCHEMA
+from fintunnel_training.dataset.sample_database import SCHEMA
 
 START = datetime(2025, 8, 4, 0, 0)
 

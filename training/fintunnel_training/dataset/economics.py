@@ -14,7 +14,7 @@ from typing import Literal
 from fintunnel.prompt import format_number
 from fintunnel.wire import Context, Figures, Signals
 
-from fintunnel_training.database import Event
+from fintunnel_training.dataset.database import Event
 
 __all__ = ["Expected", "expected_direction", "explain", "explain_market"]
 

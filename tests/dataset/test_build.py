@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from fintunnel.cli import main
 from fintunnel.wire import Edges
-from fintunnel_training.database import Market, read_database
-from fintunnel_training.dataset import Dataset, build_dataset
+from fintunnel_training.dataset.build import Dataset, build_dataset
+from fintunnel_training.dataset.database import Market, read_database
+from fintunnel_training.dataset.files import write_dataset
 from fintunnel_training.errors import DatabaseError, DataError
-from fintunnel_training.instructions import split_paths, write_dataset
+from fintunnel_training.instructions import split_paths
 
-from tests.training.markets import make_database
+from tests.dataset.markets import make_database
 
 
 @pytest.fixture(scope="module")

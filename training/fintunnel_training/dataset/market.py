@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from fintunnel.wire import HORIZON_MIN, Context
 
-from fintunnel_training.database import Prices
+from fintunnel_training.dataset.database import Prices
 
 __all__ = ["WINDOW_MIN", "ContextReader"]
 

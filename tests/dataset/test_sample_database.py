@@ -5,8 +5,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from fintunnel_training.dataset.sample_database import build_sample_database
 from fintunnel_training.errors import DatabaseError
-from fintunnel_training.sample_database import build_sample_database
 
 
 def test_an_earlier_sample_is_replaced_and_nothing_else(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fintunnel_training.database import Prices
-from fintunnel_training.market import WINDOW_MIN, ContextReader
+from fintunnel_training.dataset.database import Prices
+from fintunnel_training.dataset.market import WINDOW_MIN, ContextReader
 
 
 def prices(close: list[float], minutes: list[int] | None = None) -> Prices:

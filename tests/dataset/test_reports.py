@@ -4,7 +4,7 @@ import random
 import re
 
 import pytest
-from fintunnel_training.reports import KINDS, ReportExample, make_report
+from fintunnel_training.dataset.reports import KINDS, ReportExample, make_report
 
 
 def numbers(text: str) -> list[float]:

@@ -16,12 +16,13 @@ from typing import Any
 
 from fintunnel.wire import HORIZON_MIN, Edges
 
-from fintunnel_training.card import make_card
-from fintunnel_training.database import Market
+from fintunnel_training.dataset.card import make_card
+from fintunnel_training.dataset.database import Market
+from fintunnel_training.dataset.labels import LabelledEvent, compute_edges, signal_labels
+from fintunnel_training.dataset.market import WINDOW_MIN, ContextReader
+from fintunnel_training.dataset.rows import Row, news_row, report_rows
 from fintunnel_training.errors import DatabaseError
-from fintunnel_training.labels import LabelledEvent, compute_edges, signal_labels
-from fintunnel_training.market import WINDOW_MIN, ContextReader
-from fintunnel_training.rows import SPLITS, Row, news_row, report_rows
+from fintunnel_training.instructions import SPLITS
 
 __all__ = ["Dataset", "build_dataset"]
 

@@ -9,15 +9,14 @@ from typing import Any
 from fintunnel.prompt import PROMPT_VERSION, Style, render_example, render_news_answer, render_report_answer
 from fintunnel.wire import Context, Direction, Edges, Impact, NewsRequest, ReportRequest
 
-from fintunnel_training.database import Event, from_minute
-from fintunnel_training.economics import explain, explain_market
-from fintunnel_training.labels import LabelledEvent, direction_label, impact_label, signal_labels
-from fintunnel_training.reports import KINDS, make_report
+from fintunnel_training.dataset.database import Event, from_minute
+from fintunnel_training.dataset.economics import explain, explain_market
+from fintunnel_training.dataset.labels import LabelledEvent, direction_label, impact_label, signal_labels
+from fintunnel_training.dataset.reports import KINDS, make_report
 
-__all__ = ["SPLITS", "Row", "news_row", "report_rows"]
+__all__ = ["Row", "news_row", "report_rows"]
 
 Row = dict[str, Any]
-SPLITS = ("train", "val", "test")
 
 _MAX_TEXT = 4000  # what a request may hold
 _IMPACT_ZH: dict[Impact, str] = {"low": "低", "medium": "中", "high": "高"}

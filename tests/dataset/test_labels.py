@@ -4,9 +4,9 @@ import random
 
 import pytest
 from fintunnel.wire import Context, Edges, Figures, Signals
-from fintunnel_training.database import Event
-from fintunnel_training.economics import expected_direction, explain
-from fintunnel_training.labels import (
+from fintunnel_training.dataset.database import Event
+from fintunnel_training.dataset.economics import expected_direction, explain
+from fintunnel_training.dataset.labels import (
     LabelledEvent,
     compute_edges,
     direction_label,

@@ -9,10 +9,11 @@ from typing import Any
 from fintunnel.prompt import PROMPT_VERSION
 from fintunnel.wire import HORIZON_MIN, Edges
 
-from fintunnel_training.database import Market, from_minute
-from fintunnel_training.labels import LabelledEvent
-from fintunnel_training.market import WINDOW_MIN
-from fintunnel_training.rows import SPLITS, Row
+from fintunnel_training.dataset.database import Market, from_minute
+from fintunnel_training.dataset.labels import LabelledEvent
+from fintunnel_training.dataset.market import WINDOW_MIN
+from fintunnel_training.dataset.rows import Row
+from fintunnel_training.instructions import SPLITS
 
 __all__ = ["DROPPED_ZH", "card_markdown", "make_card"]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from fintunnel.wire import Context, Direction, Edges, Impact, Signals
 
-from fintunnel_training.database import Event
-from fintunnel_training.economics import expected_direction
+from fintunnel_training.dataset.database import Event
+from fintunnel_training.dataset.economics import expected_direction
 
 __all__ = ["LabelledEvent", "compute_edges", "direction_label", "impact_label", "signal_labels"]
 

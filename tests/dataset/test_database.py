@@ -5,10 +5,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fintunnel_training.database import read_database, to_minute
+from fintunnel_training.dataset.database import read_database, to_minute
 from fintunnel_training.errors import DatabaseError
 
-from tests.training.markets import make_database
+from tests.dataset.markets import make_database
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_says_what_to_do(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fintunnel_training.database._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("fintunnel_training.dataset.database._BUSY_SECONDS", 0.05)
     with closing(sqlite3.connect(database)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         with pytest.raises(DatabaseError, match="被其他程序锁定"):
