@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fintunnel_training.dataset.sample_database import build_sample_database
+from fintunnel_training.dataset.sources.sample_database import build_sample_database
 
 from tests.instant_engine import InstantEngine
 from tests.live_app import LiveApp, run_app

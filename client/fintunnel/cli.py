@@ -16,11 +16,11 @@ from fintunnel.errors import FinTunnelError
 __all__ = ["app", "main"]
 
 _HELP = {
-    "dataset": "从数据库生成指令集",
+    "dataset": "从数据库生成、检查、查看指令集",
     "train": "训练 4-bit LoRA 适配器",
     "serve": "启动 /analyze 服务，可经 ngrok 公开",
 }
-_EXTRA = {"dataset": "training", "train": "training", "serve": "server"}
+_EXTRA = {"dataset": "dataset", "train": "training", "serve": "server"}
 
 _INTERRUPTED = 130
 

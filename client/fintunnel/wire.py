@@ -53,7 +53,7 @@ IMPACTS: tuple[Impact, ...] = get_args(Impact)
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
 
-HORIZON_MIN = 15  # the labels speak of the return over this many minutes after publication
+HORIZON_MIN = 15  # by default the labels speak of the return over this many minutes after publication
 BASE_ADAPTER = "base"  # the reserved adapter name of the bare base
 DEFAULT_MODEL_NAME = "fintunnel"  # in the chat route: the server's default model, whatever it is called
 
@@ -83,7 +83,8 @@ class Context(_Wire):
     """The market before publication, from bars strictly before the event's minute.
 
     `pre_return`: return over the window; `volatility`: (high - low) / open over the window;
-    `typical_move`: median absolute move of `HORIZON_MIN` minutes over the last 10 days.
+    `typical_move`: median absolute move over the model's horizon (`HORIZON_MIN` minutes unless it was trained for
+    another) in the last 10 days.
     """
 
     ticker: str = Field("XAUUSD", min_length=1, max_length=20)
@@ -151,7 +152,7 @@ class Edges(_Wire):
     """What the classes mean, from the adapter's training rows; r = return after, m = typical move.
 
     `impact`: low | medium | high edges of |r| / m; `direction`: bearish | neutral | bullish edges of r / m;
-    the rest: thresholds on |pre_return| and volatility for the two signals.
+    the rest: thresholds on |pre_return| and volatility for the two signals. `horizon_min`: the minutes that r spans.
     """
 
     impact: tuple[Finite, Finite]
@@ -159,6 +160,7 @@ class Edges(_Wire):
     priced_in_pre_return: Finite
     wait_and_see_volatility: Finite
     wait_and_see_pre_return: Finite
+    horizon_min: int = Field(HORIZON_MIN, ge=1, le=1440)
 
 
 class ModelInfo(_Wire):

@@ -15,6 +15,7 @@ from typing import TypedDict, TypeVar
 from fintunnel.prompt import Message, fit, render_prompt
 from fintunnel.wire import (
     DIRECTIONS,
+    HORIZON_MIN,
     IMPACTS,
     SIGNALS,
     Direction,
@@ -59,10 +60,17 @@ async def analyze(
     room = engine.info.context_tokens - request.max_tokens - _STRUCTURE_TOKENS
     budget = min(max_prompt_tokens, room)
     if isinstance(request, NewsRequest):
-        news, truncated = fit(request, budget, engine.count_tokens)
+        horizon_min = _horizon(engine, adapter)
+        news, truncated = fit(request, budget, engine.count_tokens, horizon_min=horizon_min)
         return await _Conversation(news, engine, adapter, started, truncated).news(news)
     report, truncated = fit(request, budget, engine.count_tokens)
     return await _Conversation(report, engine, adapter, started, truncated).report(report)
+
+
+def _horizon(engine: Engine, adapter: str | None) -> int:
+    """The minutes that the adapter was trained for; the bare base is asked for the usual ones."""
+    edges = engine.info.edges if adapter else None
+    return edges.horizon_min if edges else HORIZON_MIN
 
 
 class _Conversation:
@@ -76,7 +84,7 @@ class _Conversation:
         started: float,
         truncated: bool,
     ) -> None:
-        self._messages: list[Message] = render_prompt(request).messages()
+        self._messages: list[Message] = render_prompt(request, horizon_min=_horizon(engine, adapter)).messages()
         self._engine = engine
         self._adapter = adapter
         self._started = started
@@ -98,6 +106,7 @@ class _Conversation:
             signals=None if signal_probs is None else [s for s in SIGNALS if signal_probs[s] > 0.5],
             signal_probs=signal_probs,
             rationale=rationale,
+            horizon_min=_horizon(self._engine, self._adapter),
             edges=self._engine.info.edges if self._adapter else None,
         )
 

@@ -61,10 +61,11 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(sys.modules, "numpy", None)
-    monkeypatch.delitem(sys.modules, "fintunnel_training.dataset.database", raising=False)
+    monkeypatch.setitem(sys.modules, "polars", None)
+    for name in [name for name in sys.modules if name.startswith("fintunnel_training.dataset.")]:
+        monkeypatch.delitem(sys.modules, name)
     assert run("dataset", "build", "--db", "x.db", "--out", "x.jsonl") == 2
-    assert 'pip install "fintunnel[training]"' in capsys.readouterr().err
+    assert 'pip install "fintunnel[dataset]"' in capsys.readouterr().err
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fintunnel_training.dataset.database import read_database, to_minute
+from fintunnel_training.dataset.sources.database import read_database
+from fintunnel_training.dataset.sources.records import to_minute
 from fintunnel_training.errors import DatabaseError
 
 from tests.dataset.markets import make_database
@@ -51,7 +52,7 @@ def test_bad_rows_are_counted_and_the_rest_is_kept(database: Path) -> None:
         "INSERT INTO prices_m1 VALUES ('XAUUSD', '', '2025-08-09 00:01:00', 1, NULL, 1, 1, NULL)",
     )
     market = read_database(database)
-    assert len(market.events) == 6 and len(market.prices.minute) == 24 * 60
+    assert len(market.events) == 6 and len(market.prices) == 24 * 60
     assert market.skipped == {
         "unreadable time": 1,
         "empty text": 1,
@@ -85,8 +86,8 @@ def test_impossible_numbers_do_not_end_the_build(database: Path) -> None:
 
 def test_prices_out_of_order_are_sorted(database: Path) -> None:
     execute(database, "INSERT INTO prices_m1 VALUES ('XAUUSD', '', '2025-08-01 00:00:00', 9, 9, 9, 9, NULL)")
-    prices = read_database(database).prices
-    assert prices.minute[0] == to_minute("2025-08-01 00:00:00") and (prices.minute[1:] > prices.minute[:-1]).all()
+    minutes = read_database(database).prices["minute"].to_list()
+    assert minutes[0] == to_minute("2025-08-01 00:00:00") and minutes == sorted(set(minutes))
 
 
 def test_the_database_is_never_written_to(database: Path) -> None:
@@ -97,8 +98,14 @@ def test_the_database_is_never_written_to(database: Path) -> None:
 
 
 def test_missing_tables_and_columns_are_all_named(database: Path) -> None:
-    execute(database, "DROP TABLE event_impacts", "ALTER TABLE events RENAME COLUMN star TO stars")
-    with pytest.raises(DatabaseError, match=r"列 events\.star、表 event_impacts"):
+    execute(
+        database,
+        "ALTER TABLE prices_m1 RENAME TO prices",
+        "ALTER TABLE events RENAME COLUMN event_id TO id",
+        "ALTER TABLE events RENAME COLUMN ts_utc TO at",
+        "ALTER TABLE events DROP COLUMN ts_local",
+    )
+    with pytest.raises(DatabaseError, match=r"表 prices_m1、列 events\.event_id、列 events\.ts_utc.*有：.*prices"):
         read_database(database)
 
 
@@ -116,7 +123,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_says_what_to_do(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fintunnel_training.dataset.database._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("fintunnel_training.dataset.sources.database._BUSY_SECONDS", 0.05)
     with closing(sqlite3.connect(database)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         with pytest.raises(DatabaseError, match="被其他程序锁定"):

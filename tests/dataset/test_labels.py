@@ -4,8 +4,7 @@ import random
 
 import pytest
 from fintunnel.wire import Context, Edges, Figures, Signals
-from fintunnel_training.dataset.database import Event
-from fintunnel_training.dataset.economics import expected_direction, explain
+from fintunnel_training.dataset.economics import expected_direction
 from fintunnel_training.dataset.labels import (
     LabelledEvent,
     compute_edges,
@@ -13,6 +12,9 @@ from fintunnel_training.dataset.labels import (
     impact_label,
     signal_labels,
 )
+from fintunnel_training.dataset.rationale import explain, explain_market
+from fintunnel_training.dataset.sources.figures import release_figures
+from fintunnel_training.dataset.sources.records import Event
 
 INDICATOR_EXAMPLES = (
     "美国8月失业率",
@@ -47,7 +49,7 @@ def release(actual: float, consensus: float | None, indicator: str = "美国7月
 
 
 def test_edges_are_the_quantiles_of_the_design() -> None:
-    events = [LabelledEvent(release(1, 1), r, context(r / 1000, abs(r) / 100)) for r in range(-50, 51)]
+    events = [LabelledEvent(release(1, 1), r / 1000, r, context(r / 1000, abs(r) / 100)) for r in range(-50, 51)]
     edges = compute_edges(events)
     assert edges.impact == (25.0, 40.0)
     assert edges.direction == pytest.approx((-50 + 100 / 3, -50 + 200 / 3))
@@ -84,7 +86,7 @@ def test_priced_in_is_a_large_move_the_way_the_release_points(event: Event, pre_
 
 
 def test_no_reaction_is_low_whatever_the_edges() -> None:
-    edges = compute_edges([LabelledEvent(release(1, 1), 0.0, context(0.001)) for _ in range(30)])
+    edges = compute_edges([LabelledEvent(release(1, 1), 0.0, 0.0, context(0.001)) for _ in range(30)])
     assert impact_label(0.0, edges) == "low" and direction_label(0.0, edges) == "neutral"
 
 
@@ -116,37 +118,78 @@ def test_polarity_of_the_main_releases() -> None:
 
 
 def test_a_rationale_states_the_surprise_with_sign_and_unit() -> None:
-    text = explain(release(2.5, 2.8), context(0.0012, 0.0035), None, random.Random(1))
-    assert "2.5%" in text and "低于预期2.8%" in text and "0.3个百分点" in text
-    assert "上涨0.12%" in text and "波幅0.35%" in text
+    for seed in range(20):
+        text = explain(release(2.5, 2.8), context(0.0012, 0.0035), random.Random(seed))
+        assert "2.5%" in text and "2.8%" in text and "0.3个百分点" in text and ("低" in text)
+        assert "上涨0.12%" in text and "波幅0.35%" in text
+
+
+def test_a_rationale_varies_and_compares_with_the_previous_figure_too() -> None:
+    texts = {explain(release(2.5, 2.8), context(0.0012, 0.0035), random.Random(seed)) for seed in range(60)}
+    assert len(texts) > 30
+    assert any("比前值2%高0.5个百分点" in text for text in texts)
+    assert any("2.4倍" in text for text in texts)  # 0.12 % is 2.4 times the typical 0.05 %
+
+
+def test_the_move_before_is_compared_with_where_the_surprise_points() -> None:
+    def texts(pre_return: float) -> str:
+        return "".join(explain(release(2.5, 2.8), context(pre_return), random.Random(seed)) for seed in range(20))
+
+    assert "方向一致" in texts(0.004) and "相反" not in texts(0.004)  # cool inflation points up
+    assert "相反" in texts(-0.004) and "方向一致" not in texts(-0.004)
+    german = release(2.5, 2.8, "德国7月CPI月率")  # argues both ways
+    assert "方向" not in "".join(explain(german, context(0.004), random.Random(seed)) for seed in range(20))
 
 
 def test_a_rationale_quotes_no_half_number_and_no_json_quote() -> None:
     flash = Event("f", "flash", 0, '美联储宣布"将基准利率"下调至百分之4.25并称还会再降', None, None)
-    text = explain(flash, None, None, random.Random(1))
-    assert '"' not in text and "「美联储宣布将基准利率下调至百分之…」" in text
+    for seed in range(8):
+        text = explain(flash, None, random.Random(seed))
+        assert '"' not in text and "「美联储宣布将基准利率下调至百分之…」" in text
 
 
-def test_reasons_speak_of_the_signals_that_hold() -> None:
-    def text(priced_in: bool, wait_and_see: bool) -> str:
+def test_market_answers_speak_of_the_signals_that_hold() -> None:
+    def text(priced_in: bool, wait_and_see: bool, seed: int) -> str:
         signals = Signals(priced_in=priced_in, wait_and_see=wait_and_see)
-        return explain(release(2.5, 2.8), context(0.005), signals, random.Random(1))
+        return explain_market(context(0.005), signals, random.Random(seed))
 
-    assert "预期兑现" in text(True, False) and "观望" not in text(True, False)
-    assert "观望" in text(False, True) and "预期兑现" not in text(False, True)
-    assert "预期兑现" not in text(False, False) and "观望" not in text(False, False)
+    for seed in range(12):
+        assert "兑现" in text(True, False, seed) and "观望" not in text(True, False, seed)
+        assert "观望" in text(False, True, seed) and "兑现" not in text(False, True, seed)
+    assert "无法判断" in explain_market(None, None, random.Random(0))
+
+
+@pytest.mark.parametrize(
+    ("text", "figures"),
+    [
+        ("美国8月某价格指数年率 2.9%，预期2.9%，前值2.7%。", (2.9, 2.9, 2.7, "%")),
+        ("美国8月某价格指数年率 前值:2.70 预期:2.90 公布:-2.9", (-2.9, 2.9, 2.7, None)),
+        ("美国至9月6日当周某库存 381.5万桶，预期-180万桶，前值241.5万桶。", (381.5, -180, 241.5, "万桶")),
+    ],
+)
+def test_a_release_told_as_a_flash_is_understood(text: str, figures: tuple[float, float, float, str | None]) -> None:
+    found = release_figures(Event("f", "flash", 0, text, None, None))
+    assert found is not None and (found.actual, found.consensus, found.previous, found.unit) == figures
+    assert found.indicator and found.indicator.startswith("美国") and "预期" not in found.indicator
+
+
+@pytest.mark.parametrize(
+    "text", ["金价日内涨0.38%，预期将继续。", "某公司营收 12亿元，同比增3%", "今年预期3次降息，前值2次"]
+)
+def test_other_flashes_are_no_release(text: str) -> None:
+    assert release_figures(Event("f", "flash", 0, text, None, None)) is None
 
 
 @pytest.mark.parametrize("indicator", INDICATOR_EXAMPLES)
 def test_what_an_indicator_means_is_said_both_ways(indicator: str) -> None:
     for actual in (2.0, 3.0):
         for seed in range(8):
-            text = explain(release(actual, 2.5, indicator), None, None, random.Random(seed))
+            text = explain(release(actual, 2.5, indicator), None, random.Random(seed))
             both = "但" in text or "间接" in text or "关联较弱" in text or "取决于" in text
             assert both, text
 
 
 def test_an_american_indicator_is_never_called_foreign() -> None:
     for indicator in ("美国7月贸易帐", "美国7月平均每小时工资年率", "美国8月营建许可", "美国第二季度单位劳动力成本"):
-        text = explain(release(2.0, 2.5, indicator), None, None, random.Random(1))
+        text = explain(release(2.0, 2.5, indicator), None, random.Random(1))
         assert "非美" not in text and "该国" not in text

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fintunnel_training.dataset.sample_database import build_sample_database
+from fintunnel_training.dataset.sources.sample_database import build_sample_database
 from fintunnel_training.errors import DatabaseError
 
 

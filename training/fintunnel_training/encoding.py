@@ -8,6 +8,7 @@ from typing import Any
 
 from fintunnel.errors import PromptTooLongError
 from fintunnel.prompt import Message, Prompt, fit, render_prompt
+from fintunnel.wire import NewsRequest
 
 from fintunnel_training.base import prompt_tokens
 from fintunnel_training.errors import BaseModelError, DataError
@@ -33,7 +34,7 @@ class EncodedRows:
 
 
 def encode_rows(rows: Iterable[InstructionRow], tokenizer: Any, max_length: int) -> EncodedRows:
-    """Tokenise rows as they will be served. A prompt too long for its answer is shortened by `prompt.fit`;
+    """Tokenise rows as they will be served. A news prompt too long for its answer is shortened by `prompt.fit`;
     a row that cannot be is dropped and counted, because a cut answer teaches a model never to stop."""
     encoded: list[dict[str, list[int]]] = []
     shortened = dropped = 0
@@ -52,17 +53,17 @@ def encode_rows(rows: Iterable[InstructionRow], tokenizer: Any, max_length: int)
 
 def _fitted_messages(row: InstructionRow, tokenizer: Any, max_length: int) -> tuple[list[Message], bool]:
     messages = Prompt(row.instruction, row.input).messages()
-    if row.request is None:
-        return messages, False
+    if not isinstance(row.request, NewsRequest):
+        return messages, False  # a report's answer rests on its passages: cut, they would no longer say it
 
     def count(candidate: list[Message]) -> int:
         return len(_encode(candidate, row.output, tokenizer)[0])
 
     try:
-        request, shortened = fit(row.request, max_length, count, row.style)
+        request, shortened = fit(row.request, max_length, count, row.style, row.horizon_min)
     except PromptTooLongError:
         return messages, False  # too long as it is: the caller drops and counts it
-    return (render_prompt(request, row.style).messages(), True) if shortened else (messages, False)
+    return (render_prompt(request, row.style, row.horizon_min).messages(), True) if shortened else (messages, False)
 
 
 def _encode(messages: list[Message], answer: str, tokenizer: Any) -> tuple[list[int], list[int]]:

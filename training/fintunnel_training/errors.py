@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from fintunnel.errors import FinTunnelError
 
-__all__ = ["AdapterError", "BaseModelError", "DataError", "DatabaseError", "TrainingError"]
+__all__ = ["AdapterError", "BaseModelError", "DataError", "DatabaseError", "OptionError", "TrainingError"]
 
 
 class TrainingError(FinTunnelError):
     pass
+
+
+class OptionError(TrainingError):
+    """A command's option has a value that makes no sense."""
+
+    exit_status = 2
 
 
 class DatabaseError(TrainingError):

@@ -6,15 +6,24 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from fintunnel.prompt import PROMPT_VERSION, Style
-from fintunnel.wire import AnalyzeRequest, Edges, NewsRequest, ReportRequest
+from fintunnel.wire import HORIZON_MIN, AnalyzeRequest, Edges, NewsRequest, ReportRequest
 from pydantic import TypeAdapter, ValidationError
 
 from fintunnel_training.errors import DataError
 
-__all__ = ["SPLITS", "InstructionFile", "InstructionRow", "card_path", "read_instructions", "split_paths"]
+__all__ = [
+    "SPLITS",
+    "InstructionFile",
+    "InstructionRow",
+    "card_path",
+    "parse_object",
+    "parse_row",
+    "read_instructions",
+    "split_paths",
+]
 
 SPLITS = ("train", "val", "test")
 
@@ -31,6 +40,7 @@ class InstructionRow:
     output: str
     request: NewsRequest | ReportRequest | None
     style: Style
+    horizon_min: int = HORIZON_MIN
 
 
 @dataclass(frozen=True)
@@ -69,8 +79,11 @@ def read_instructions(path: Path) -> InstructionFile:
         line = raw[: error.start].count(b"\n") + 1
         raise DataError(f"{path} 第 {line} 行不是 UTF-8 编码") from error
     # Split on "\n" alone: str.splitlines would break rows at U+2028 and other marks that JSON allows inside.
-    lines = enumerate(text.split("\n"), 1)
-    rows = [_parse(line, f"{path} 第 {number} 行") for number, line in lines if line.strip()]
+    rows = []
+    for row_number, row_text in enumerate(text.split("\n"), 1):
+        if row_text.strip():
+            where = f"{path} 第 {row_number} 行"
+            rows.append(parse_row(parse_object(row_text, where), where))
     if not rows:
         raise DataError(f"{path} 里没有任何一行数据")
     sha256 = hashlib.sha256(raw).hexdigest()
@@ -78,13 +91,19 @@ def read_instructions(path: Path) -> InstructionFile:
     return InstructionFile(rows, sha256, edges, splits)
 
 
-def _parse(line: str, where: str) -> InstructionRow:
+def parse_object(line: str, where: str) -> dict[str, Any]:
+    """One line as a JSON object. Raises: DataError, beginning with `where`."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}不是 JSON：{error}") from error
     if not isinstance(row, dict):
         raise DataError(f"{where}应是一个 JSON 对象")
+    return row
+
+
+def parse_row(row: dict[str, Any], where: str) -> InstructionRow:
+    """An object as an instruction row. Raises: DataError, beginning with `where`."""
     fields = {}
     for name in ("instruction", "input", "output"):
         value = row.get(name, "" if name == "input" else None)
@@ -95,14 +114,14 @@ def _parse(line: str, where: str) -> InstructionRow:
         fields[name] = value
     if not fields["output"].strip():
         raise DataError(f"{where}的 output 是空的")
-    request, style = _request_of(row.get("meta"), where)
-    return InstructionRow(**fields, request=request, style=style)
+    request, style, horizon_min = _request_of(row.get("meta"), where)
+    return InstructionRow(**fields, request=request, style=style, horizon_min=horizon_min)
 
 
-def _request_of(meta: object, where: str) -> tuple[NewsRequest | ReportRequest | None, Style]:
+def _request_of(meta: object, where: str) -> tuple[NewsRequest | ReportRequest | None, Style, int]:
     """What FinTunnel's own rows say of themselves; another tool's `meta` may hold anything and is left alone."""
     if not isinstance(meta, dict) or "request" not in meta or "prompt_version" not in meta:
-        return None, "json"
+        return None, "json", HORIZON_MIN
     if meta["prompt_version"] != PROMPT_VERSION:
         raise DataError(
             f"{where}的提示词版本是 {meta['prompt_version']}，现在是 {PROMPT_VERSION}。"
@@ -117,7 +136,10 @@ def _request_of(meta: object, where: str) -> tuple[NewsRequest | ReportRequest |
         raise DataError(f"{where}的 meta.request 无效：{error.errors()[0]['msg']}") from error
     if isinstance(request, ReportRequest) and style != "json":
         raise DataError(f"{where}的 meta.style 不适用于财报问答：{style}")
-    return request, style
+    horizon_min = meta.get("horizon_min", HORIZON_MIN)
+    if type(horizon_min) is not int or not 1 <= horizon_min <= 1440:
+        raise DataError(f"{where}的 meta.horizon_min 应是 1 到 1440 的整数")
+    return request, style, horizon_min
 
 
 def card_path(path: Path) -> Path:

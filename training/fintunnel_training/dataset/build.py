@@ -1,184 +1,192 @@
-"""Records become instruction rows: labels, contexts, answers, the split by time, the mix.
+"""Records become instruction rows: cleaned, labelled, split by time, chosen, rendered. Reads from top to bottom.
 
-A row has `instruction`, `input`, `output` and `meta`; the prompt is instruction + input, `meta` is never
-trained on. Rows are a function of the database and the seed alone.
+A row has `instruction`, `input`, `output` and `meta`; the prompt is instruction + input, `meta` is never trained on.
+Rows are a function of the sources, the options and the seed alone.
 """
 
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import cycle, islice
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
-from fintunnel.wire import HORIZON_MIN, Edges
+import numpy as np
+from fintunnel.wire import Context, Edges
 
 from fintunnel_training.dataset.card import make_card
-from fintunnel_training.dataset.database import Market
-from fintunnel_training.dataset.labels import LabelledEvent, compute_edges, signal_labels
-from fintunnel_training.dataset.market import WINDOW_MIN, ContextReader
-from fintunnel_training.dataset.rows import Row, news_row, report_rows
+from fintunnel_training.dataset.choosing import Balance, Mix, choose_evaluation, choose_training
+from fintunnel_training.dataset.cleaning import reason_to_drop
+from fintunnel_training.dataset.labels import LabelledEvent, compute_edges
+from fintunnel_training.dataset.market import WINDOW_MIN, pre_windows, returns_after, typical_moves
+from fintunnel_training.dataset.reports.files import ReportLibrary
+from fintunnel_training.dataset.reports.rows import report_rows
+from fintunnel_training.dataset.rows import Choice, Row, news_row
+from fintunnel_training.dataset.sources.records import BEIJING, Event, Market, from_minute
+from fintunnel_training.dataset.splits import drop_repeated, embargo_min, split_by_time
 from fintunnel_training.errors import DatabaseError
 from fintunnel_training.instructions import SPLITS
 
-__all__ = ["Dataset", "build_dataset"]
+__all__ = ["BuildOptions", "Dataset", "Funnel", "build_dataset", "label_events", "with_baselines"]
 
-SHARES = {"news": 0.6, "market": 0.2, "report": 0.2}
-
-_EVALUATION_SHARE = 0.15
-_EVALUATION_ROWS = (
-    320  # at least 300 after the embargo, for validation and test, where that leaves most events to training
-)
-# Neither a reaction nor a context window reaches from one split into the next.
-_EMBARGO_MIN = WINDOW_MIN + HORIZON_MIN
-_PROSE_SHARE = 1 / 3
-_WITHOUT_CONTEXT_SHARE = 0.3
 _MIN_TRAINING_EVENTS = 20
+_REWORDINGS = 50
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """`num_samples`: training rows, None for as many as use every training event once. `balance`: None balances
+    impact where a number of rows is given (which leaves the directions within an impact as they are) and nothing where
+    everything is taken. `since`, `until`:
+    whole days in Beijing time, both included."""
+
+    num_samples: int | None = 300
+    seed: int = 42
+    mix: Mix = field(default_factory=Mix)
+    balance: Balance | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def effective_balance(self) -> Balance:
+        return self.balance or ("none" if self.num_samples is None else "impact")
+
+
+@dataclass
+class Funnel:
+    """Counts at each step from what was read to what was used."""
+
+    dropped: Counter[str]
+    reactions: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows per split, and the card: everything that one needs to know to judge or rebuild them."""
+    """Rows per split, the events that they were made of, and the card: all that one needs to judge or rebuild them."""
 
     rows: dict[str, list[Row]]
+    events: dict[str, list[LabelledEvent]]
     card: dict[str, Any]
 
 
-def build_dataset(market: Market, num_samples: int = 300, seed: int = 42) -> Dataset:
-    """Build `num_samples` training rows, and validation and test rows with the natural mix of classes.
+def build_dataset(
+    market: Market,
+    options: BuildOptions | None = None,
+    library: ReportLibrary | None = None,
+    step: Callable[[str], object] = str,
+) -> Dataset:
+    """Build training rows, and validation and test rows with the natural mix of classes.
+
+    Args:
+        library: passages of the user's own reports; half of the report rows ask about them.
+        step: told the name of each step as it begins.
 
     Raises:
         DatabaseError: too few events have a reaction and enough prices before them.
     """
-    dropped = Counter(market.skipped)
-    labelled = _label(market, dropped)
-    parts = _split(labelled, dropped)
+    options = options or BuildOptions()
+    funnel = Funnel(Counter(market.skipped))
+    step("清洗")
+    events = _clean(market, options, funnel.dropped)
+    step("行情")
+    labelled = drop_repeated(label_events(events, market, funnel), funnel.dropped)
+    step("查重与划分")
+    parts = split_by_time(labelled, market.horizon_min, funnel.dropped)
     if sum(item.context is not None for item in parts["train"]) < _MIN_TRAINING_EVENTS:
         raise DatabaseError(
-            f"可用于训练的事件太少（{len(parts['train'])} 条）：每条都要有 {HORIZON_MIN} 分钟反应，"
-            f"以及之前 {WINDOW_MIN} 分钟和前 10 天内足够的价格。请换用时间更长的数据库。"
+            f"可用于训练的事件太少（{len(parts['train'])} 条）：每条都要有 {market.horizon_min} 分钟反应，"
+            f"以及之前 {WINDOW_MIN} 分钟和前 10 天内足够的价格。请换用时间更长的数据库，或放宽 --since/--until。"
         )
-    edges = compute_edges(parts["train"])
-    rows = {
-        "train": _training_rows(parts["train"], edges, num_samples, random.Random(f"{seed}/train")),
-        **{
-            split: _evaluation_rows(parts[split], edges, split, random.Random(f"{seed}/{split}"))
-            for split in ("val", "test")
-        },
+    edges = compute_edges(parts["train"], market.horizon_min)
+
+    step("生成")
+    news, about_market, reports = options.mix.counts(options.num_samples, len(parts["train"]))
+    rng = random.Random(f"{options.seed}/train")
+    chosen = {
+        "train": choose_training(parts["train"], edges, news, about_market, options.effective_balance, rng),
+        **{split: choose_evaluation(parts[split], random.Random(f"{options.seed}/{split}")) for split in SPLITS[1:]},
     }
-    card = make_card(market, parts, rows, edges=edges, dropped=dropped, seed=seed, embargo_min=_EMBARGO_MIN)
-    return Dataset(rows, card)
+    rows = {
+        split: _news_rows(choices, edges, split, options.seed, market.horizon_min)
+        + report_rows(
+            reports if split == "train" else options.mix.report_rows_beside(len(choices)), split, options.seed, library
+        )
+        for split, choices in chosen.items()
+    }
+    rng.shuffle(rows["train"])
+    card = make_card(
+        market, parts, rows, edges=edges, funnel=funnel, options=options, embargo=embargo_min(market.horizon_min)
+    )
+    return Dataset(rows, parts, card)
 
 
-# --- choosing and splitting -------------------------------------------------------------------------
-
-
-def _label(market: Market, dropped: Counter[str]) -> list[LabelledEvent]:
-    reader = ContextReader(market.prices, market.ticker)
-    labelled = []
-    seen: set[str] = set()
-    for event in sorted(market.events, key=lambda event: (event.minute, event.id)):
-        reaction = market.returns.get(event.id)
-        if reaction is None:
-            dropped["no reaction recorded"] += 1
-            continue
-        key = re.sub(r"\W", "", event.text) + (event.figures.model_dump_json() if event.figures else "")
-        if key in seen:
-            dropped["same text as an earlier event"] += 1
-            continue
-        typical = reader.typical_move(event.minute)
-        if typical is None:
-            dropped["too few price moves in the 10 days before"] += 1
-            continue
-        seen.add(key)
-        labelled.append(LabelledEvent(event, reaction / typical, reader.context(event.minute, typical)))
-    return labelled
-
-
-def _split(labelled: Sequence[LabelledEvent], dropped: Counter[str]) -> dict[str, list[LabelledEvent]]:
-    count = len(labelled)
-    held_out = max(round(count * _EVALUATION_SHARE), min(_EVALUATION_ROWS, count // 5))
-    ends = (count - 2 * held_out, count - held_out, count)
-    parts: dict[str, list[LabelledEvent]] = {}
-    start = 0
-    for split, end in zip(SPLITS, ends, strict=True):
-        part = list(labelled[start:end])
-        if start > 0 and part:
-            open_from = labelled[start - 1].event.minute + _EMBARGO_MIN
-            kept = [item for item in part if item.event.minute >= open_from]
-            dropped["within the embargo between splits"] += len(part) - len(kept)
-            part = kept
-        parts[split] = part
-        start = end
-    return parts
-
-
-# --- training rows ----------------------------------------------------------------------------------
-
-
-def _training_rows(events: Sequence[LabelledEvent], edges: Edges, num_samples: int, rng: random.Random) -> list[Row]:
-    reports = round(num_samples * SHARES["report"])
-    market = round(num_samples * SHARES["market"])
-    news = num_samples - reports - market
-    # A market question without the market before it asks nothing, so the rows that learn to do without
-    # context are all news rows: 30 % of the two kinds together.
-    without_context = _flags(news, round((news + market) * _WITHOUT_CONTEXT_SHARE), rng)
-    prose = _flags(news, round(news * _PROSE_SHARE), rng)
-    rows = [
-        news_row(item, edges, "train", rng, "news_prose" if in_prose else "json", with_context=not without)
-        for item, in_prose, without in zip(_draw(events, news, rng), prose, without_context, strict=True)
-    ]
-    prose = _flags(market, round(market * _PROSE_SHARE), rng)
-    rows += [
-        news_row(item, edges, "train", rng, "market_prose" if in_prose else "json", kind="market")
-        for item, in_prose in zip(_draw_by_signal(events, edges, market, rng), prose, strict=True)
-    ]
-    rows += report_rows(reports, "train", rng)
-    rng.shuffle(rows)
+def _news_rows(choices: Sequence[Choice], edges: Edges, split: str, seed: int, horizon_min: int) -> list[Row]:
+    """One row a choice. An event that is used again is worded again, until its row is another."""
+    rows: list[Row] = []
+    seen: set[tuple[str, str, str]] = set()
+    for choice in choices:
+        for more in range(_REWORDINGS):
+            row = news_row(replace(choice, use=choice.use + 1000 * more), edges, split, seed, horizon_min)
+            words = (row["instruction"], row["input"], row["output"])
+            if words not in seen:
+                break
+        seen.add(words)
+        rows.append(row)
     return rows
 
 
-def _flags(count: int, true: int, rng: random.Random) -> list[bool]:
-    flags = [True] * true + [False] * (count - true)
-    rng.shuffle(flags)
-    return flags
+def with_baselines(dataset: Dataset, seed: int) -> Dataset:
+    """The dataset with the figures in its card that a model has to beat."""
+    from fintunnel_training.dataset.baselines import measure_baselines  # scikit-learn takes a second to import
+
+    edges = Edges.model_validate(dataset.card["edges"])
+    return replace(dataset, card=dataset.card | {"baselines": measure_baselines(dataset.events, edges, seed)})
 
 
-def _draw(events: Sequence[LabelledEvent], count: int, rng: random.Random) -> list[LabelledEvent]:
-    """`count` events in random order; each once before any twice, where there are fewer events than rows."""
-
-    def passes() -> Iterator[LabelledEvent]:
-        while True:
-            yield from rng.sample(events, len(events))
-
-    return list(islice(passes(), count))
-
-
-def _draw_by_signal(
-    events: Sequence[LabelledEvent], edges: Edges, count: int, rng: random.Random
-) -> list[LabelledEvent]:
-    """Events with context, in turn one that was priced in, one that waited, one that did neither."""
-    groups: dict[str, list[LabelledEvent]] = {}
-    for item in events:
-        signals = signal_labels(item.event, item.context, edges)
-        if signals is not None:
-            name = "priced_in" if signals.priced_in else "wait_and_see" if signals.wait_and_see else "neither"
-            groups.setdefault(name, []).append(item)
-    turns = [iter(_draw(groups[name], count, rng)) for name in sorted(groups)]
-    return [next(turn) for turn in islice(cycle(turns), count)]
+def _clean(market: Market, options: BuildOptions, dropped: Counter[str]) -> list[Event]:
+    kept = []
+    for event in market.events:
+        day = from_minute(event.minute).astimezone(BEIJING).date()
+        outside = (options.since and day < options.since.date()) or (options.until and day > options.until.date())
+        reason = "outside --since and --until" if outside else reason_to_drop(event)
+        if reason is None:
+            kept.append(event)
+        else:
+            dropped[reason] += 1
+    return kept
 
 
-# --- validation and test rows -----------------------------------------------------------------------
+def label_events(events: Sequence[Event], market: Market, funnel: Funnel) -> list[LabelledEvent]:
+    """The events, in order of time, that have a reaction and a typical move before them, with both and their context.
 
-
-def _evaluation_rows(events: Sequence[LabelledEvent], edges: Edges, split: str, rng: random.Random) -> list[Row]:
-    without_context = _flags(len(events), round(len(events) * _WITHOUT_CONTEXT_SHARE), rng)
-    rows = [
-        news_row(item, edges, split, rng, with_context=not without)
-        for item, without in zip(events, without_context, strict=True)
-    ]
-    report_share = SHARES["report"] / (1 - SHARES["report"])
-    return rows + report_rows(round(len(events) * report_share), split, rng)
+    A reaction is the recorded one; where none is recorded it is computed from the prices.
+    """
+    minutes = np.array([event.minute for event in events], dtype=np.int64)
+    typical = typical_moves(market.prices, minutes, market.horizon_min)
+    pre_return, volatility = pre_windows(market.prices, minutes)
+    computed = returns_after(market.prices, minutes, market.horizon_min)
+    labelled = []
+    for event, move, before, wide, computed_ret in zip(
+        events, typical.tolist(), pre_return.tolist(), volatility.tolist(), computed.tolist(), strict=True
+    ):
+        recorded = market.returns.get(event.id)
+        ret = computed_ret if recorded is None else recorded
+        if np.isnan(ret):
+            funnel.dropped["no reaction recorded, and no prices to compute it from"] += 1
+        elif np.isnan(move):
+            funnel.dropped["too few price moves in the 10 days before"] += 1
+        else:
+            funnel.reactions["computed" if recorded is None else "recorded"] += 1
+            context = None
+            if not np.isnan(before):
+                context = Context(
+                    ticker=market.ticker,
+                    window_min=WINDOW_MIN,
+                    pre_return=before,
+                    volatility=wide,
+                    typical_move=move,
+                )
+            labelled.append(LabelledEvent(event, ret, ret / move, context))
+    return labelled

@@ -1,33 +1,32 @@
-"""The dataset card: where the rows come from, what was dropped, what the classes mean."""
+"""The dataset card: where the rows come from, what was dropped at which step, what the classes mean."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import fintunnel
 from fintunnel.prompt import PROMPT_VERSION
-from fintunnel.wire import HORIZON_MIN, Edges
+from fintunnel.wire import SIGNALS, Edges
 
-from fintunnel_training.dataset.database import Market, from_minute
 from fintunnel_training.dataset.labels import LabelledEvent
 from fintunnel_training.dataset.market import WINDOW_MIN
 from fintunnel_training.dataset.rows import Row
+from fintunnel_training.dataset.sources.records import Market, from_minute
 from fintunnel_training.instructions import SPLITS
 
-__all__ = ["DROPPED_ZH", "card_markdown", "make_card"]
+if TYPE_CHECKING:
+    from fintunnel_training.dataset.build import BuildOptions, Funnel
 
-DROPPED_ZH = {
-    "unreadable time": "时间无法识别",
-    "duplicate id": "编号重复",
-    "calendar entry without an actual figure": "日历数据没有公布值",
-    "empty text": "没有正文",
-    "price bar with an empty or non-positive price": "价格缺失或不为正（价格行）",
-    "no reaction recorded": "event_impacts 里没有对应的反应",
-    "same text as an earlier event": "与更早的事件正文相同",
-    "too few price moves in the 10 days before": "之前 10 天的价格不足",
-    "within the embargo between splits": "落在划分之间的间隔里",
-}
+__all__ = ["KNOWN_LIMITS", "make_card"]
+
+KNOWN_LIMITS = (
+    "理由由规则按发布前已知的信息写成（或由教师模型改写），不是人工标注；它不解释之后实际发生的涨跌。",
+    "短线方向接近随机：下面的基线给出了能超过多少，请勿据此交易。",
+    "反应取自分钟线，同一分钟内可能有别的消息，标签说的是消息之后的走势，不证明是这条消息造成的。",
+    "财报问答中的公司、黄金市场数字是模拟的（--reports 读入的除外）。",
+)
 
 
 def make_card(
@@ -36,26 +35,39 @@ def make_card(
     rows: dict[str, list[Row]],
     *,
     edges: Edges,
-    dropped: Counter[str],
-    seed: int,
-    embargo_min: int,
+    funnel: Funnel,
+    options: BuildOptions,
+    embargo: int,
 ) -> dict[str, Any]:
-    """Everything that one needs to know to judge or rebuild the rows; counts are per split."""
+    """Everything that one needs to know to judge or rebuild the rows; counts are per split. `baselines` and hashes
+    are added by those who compute them."""
 
     def period(part: Sequence[LabelledEvent]) -> list[str]:
         return [from_minute(item.event.minute).isoformat() for item in (*part[:1], *part[-1:])]
 
+    used = {row["meta"]["event_id"] for row in rows["train"] if "event_id" in row["meta"]}
     return {
+        "fintunnel_version": fintunnel.__version__,
+        "source": market.source,
+        "notes": market.notes,
         "ticker": market.ticker,
-        "seed": seed,
+        "seed": options.seed,
+        "mix": [round(share, 6) for share in (options.mix.news, options.mix.market, options.mix.report)],
+        "balance": options.effective_balance,
+        "num_samples": options.num_samples or "all",
+        "since": options.since.date().isoformat() if options.since else None,
+        "until": options.until.date().isoformat() if options.until else None,
         "prompt_version": PROMPT_VERSION,
         "events_read": len(market.events),
-        "events_dropped": dict(sorted(dropped.items())),
+        "price_bars": len(market.prices),
+        "events_dropped": dict(sorted(funnel.dropped.items())),
+        "reactions": dict(sorted(funnel.reactions.items())),
         "events": {split: len(part) for split, part in parts.items()},
         "events_with_context": {split: sum(item.context is not None for item in part) for split, part in parts.items()},
+        "training_events_used": len(used),
         "periods_utc": {split: period(part) for split, part in parts.items()},
-        "embargo_min": embargo_min,
-        "horizon_min": HORIZON_MIN,
+        "embargo_min": embargo,
+        "horizon_min": market.horizon_min,
         "window_min": WINDOW_MIN,
         "edges": edges.model_dump(mode="json"),
         "rows": {split: len(part) for split, part in rows.items()},
@@ -67,7 +79,16 @@ def make_card(
         },
         "impact": _count(rows, lambda row: row["meta"].get("labels", {}).get("impact")),
         "direction": _count(rows, lambda row: row["meta"].get("labels", {}).get("direction")),
+        "signals": _count(rows, _signal),
+        "known_limits": list(KNOWN_LIMITS),
     }
+
+
+def _signal(row: Row) -> str | None:
+    signals = row["meta"].get("labels", {}).get("signals")
+    if signals is None:
+        return None
+    return "+".join(name for name in SIGNALS if signals[name]) or "neither"
 
 
 def _count(rows: dict[str, list[Row]], key: Callable[[Row], str | None]) -> dict[str, dict[str, int]]:
@@ -78,52 +99,3 @@ def _count(rows: dict[str, list[Row]], key: Callable[[Row], str | None]) -> dict
         for value in sorted(values):
             table.setdefault(value, dict.fromkeys(SPLITS, 0))[split] = values[value]
     return table
-
-
-def card_markdown(card: dict[str, Any]) -> str:
-    """The card for people, in Chinese."""
-
-    def table(title: str, counts: dict[str, dict[str, int]]) -> list[str]:
-        lines = [f"| {title} | train | val | test |", "| --- | ---: | ---: | ---: |"]
-        return (
-            lines
-            + [f"| {name} | {' | '.join(str(row[split]) for split in SPLITS)} |" for name, row in counts.items()]
-            + [""]
-        )
-
-    edges = card["edges"]
-    lines = [
-        "# 数据卡",
-        "",
-        f"标的 {card['ticker']}，随机种子 {card['seed']}，提示词版本 {card['prompt_version']}，"
-        f"源数据库 SHA-256 `{card['source_sha256'][:16]}…`。",
-        "",
-        f"读到 {card['events_read']} 条事件；去掉的："
-        + (
-            "；".join(f"{DROPPED_ZH.get(reason, reason)} {count}" for reason, count in card["events_dropped"].items())
-            or "无"
-        )
-        + "。",
-        "",
-        "| 划分（按时间，间隔 " + str(card["embargo_min"]) + " 分钟） | 事件 | 行 | 时段（UTC） |",
-        "| --- | ---: | ---: | --- |",
-        *(
-            f"| {split} | {card['events'][split]} | {card['rows'][split]} | {' – '.join(card['periods_utc'][split])} |"
-            for split in SPLITS
-        ),
-        "",
-        *table("类型", card["rows_by_kind"]),
-        *table("影响", card["impact"]),
-        *table("方向", card["direction"]),
-        f"标签的含义（r 为发布后 {card['horizon_min']} 分钟收益，m 为此前常见波动；分位数只取自训练时段）：",
-        "",
-        f"- 影响 = |r|/m，分界 {edges['impact'][0]:.3f} 和 {edges['impact'][1]:.3f}",
-        f"- 方向 = r/m，分界 {edges['direction'][0]:.3f} 和 {edges['direction'][1]:.3f}",
-        f"- 预期兑现：|此前涨跌| ≥ {edges['priced_in_pre_return'] * 100:.3f}% 且与消息方向一致（或符合预期）",
-        f"- 观望：波幅 ≥ {edges['wait_and_see_volatility'] * 100:.3f}% 且 |此前涨跌| ≤ "
-        f"{edges['wait_and_see_pre_return'] * 100:.3f}%",
-        "",
-        "已知局限：理由由规则写成，只依据发布前已知的信息；财报问答里的公司和数字是模拟的；"
-        "15 分钟方向接近随机，请勿据此交易。",
-    ]
-    return "\n".join(lines) + "\n"

@@ -1,22 +1,18 @@
-"""What economics says about a release or a piece of news, before anyone knows what the market did.
+"""What economics says about a release or a kind of news, before anyone knows what the market did.
 
-`expected_direction` and `explain` are functions of what was published and of the market before it. Where
-economics argues both ways, both stand in the text; nothing here sees a label or a price after publication.
+Tables of knowledge: which way a figure above consensus usually moves gold, what it means for the dollar, and what
+may speak against it. Functions of what was published; nothing here sees a label or a price after publication.
 """
 
 from __future__ import annotations
 
-import random
 import re
 from dataclasses import dataclass
 from typing import Literal
 
-from fintunnel.prompt import format_number
-from fintunnel.wire import Context, Figures, Signals
+from fintunnel.wire import Figures
 
-from fintunnel_training.dataset.database import Event
-
-__all__ = ["Expected", "expected_direction", "explain", "explain_market"]
+__all__ = ["Expected", "NewsKind", "expected_direction", "indicator_meaning", "news_kind", "surprise_polarity"]
 
 Expected = Literal["up", "down", "in_line"]
 
@@ -30,6 +26,15 @@ class Indicator:
     polarity: Literal[-1, 0, 1]
     above: tuple[str, ...]
     below: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NewsKind:
+    """`why`: what this kind of news usually does to gold and the dollar, both ways."""
+
+    pattern: re.Pattern[str]
+    name: str
+    why: tuple[str, ...]
 
 
 def _indicator(pattern: str, polarity: Literal[-1, 0, 1], above: tuple[str, ...], below: tuple[str, ...]) -> Indicator:
@@ -132,25 +137,110 @@ _INDICATORS = (
 )
 
 # Kinds of news by words in the text: the first match counts.
-_NEWS = (
-    (r"黄金|金价|现货金|金条", "黄金市场", "资金追涨与获利了结并存，关键看美元和实际利率"),
-    (r"美联储|FOMC|鲍威尔|联储|点阵图", "美联储", "偏鸽压低美元和实际利率、利多黄金，偏鹰则相反"),
-    (r"关税|贸易|出口管制|制裁", "贸易与关税", "摩擦升级推升避险买盘，缓和则释放风险偏好、压制黄金"),
-    (r"袭击|导弹|停火|战争|乌克兰|俄罗斯|以色列|伊朗|加沙|军", "地缘局势", "紧张推升避险需求，缓和则让避险溢价回吐"),
-    (r"政府停摆|国会|法院|辞职|大选|首相|总统", "政局", "不确定性升高利于避险，落定之后溢价会回吐"),
-    (r"就业|通胀|CPI|GDP|PMI|非农|失业", "经济数据", "数据偏弱增强降息预期、利多黄金，偏强则相反"),
-    (r"央行|利率|降息|加息|欧洲央行|日本央行", "央行政策", "宽松压低利率、利于黄金，但本币走弱会抬升美元"),
-    (r"原油|OPEC|油价|天然气", "能源", "油价影响通胀预期，对黄金是间接的，方向取决于利率反应"),
-    (
-        r"人民币|离岸|逆回购|LPR|国常会|财政部|商务部|证监会|A股|港股",
-        "中国政策与市场",
-        "风险偏好与实物金需求方向相反，短线影响通常有限",
-    ),
-    (r"公司|股价|财报|营收|净利|英伟达|特斯拉|苹果|芯片|AI", "公司与产业", "主要影响股市情绪，对黄金只有间接影响"),
-    (r"", "综合消息", "对黄金没有直接的传导，要看是否改变避险情绪或美元"),
+_NEWS = tuple(
+    NewsKind(re.compile(pattern), name, why)
+    for pattern, name, why in (
+        (
+            r"黄金|金价|现货金|金条",
+            "黄金市场",
+            (
+                "资金追涨与获利了结并存，关键看美元和实际利率",
+                "顺势买盘会推高金价，涨多之后的获利盘又会压低",
+                "金价本身的消息多是结果而非原因，持续性要看美元",
+            ),
+        ),
+        (
+            r"美联储|FOMC|鲍威尔|联储|点阵图",
+            "美联储",
+            (
+                "偏鸽压低美元和实际利率、利多黄金，偏鹰则相反",
+                "降息预期升温利好金价，若强调通胀风险则支撑美元、压制黄金",
+                "关键在利率路径：路径下移利多黄金，上移利空",
+            ),
+        ),
+        (
+            r"关税|贸易|出口管制|制裁",
+            "贸易与关税",
+            (
+                "摩擦升级推升避险买盘，缓和则释放风险偏好、压制黄金",
+                "升级利于避险，但也抬高通胀和美元；缓和则相反",
+                "不确定性支撑金价，谈判进展会让避险溢价回吐",
+            ),
+        ),
+        (
+            r"袭击|导弹|停火|战争|乌克兰|俄罗斯|以色列|伊朗|加沙|军",
+            "地缘局势",
+            (
+                "紧张推升避险需求，缓和则让避险溢价回吐",
+                "冲突扩大利多黄金，停火进展利空，消息反复时影响递减",
+                "避险买盘来得快去得也快，油价上行还会牵动通胀预期",
+            ),
+        ),
+        (
+            r"政府停摆|国会|法院|辞职|大选|首相|总统",
+            "政局",
+            (
+                "不确定性升高利于避险，落定之后溢价会回吐",
+                "政策前景不明支撑黄金，若被解读为财政扩张则美元走强",
+                "表态居多时影响有限，涉及央行独立性时才动摇美元",
+            ),
+        ),
+        (
+            r"就业|通胀|CPI|GDP|PMI|非农|失业",
+            "经济数据",
+            (
+                "数据偏弱增强降息预期、利多黄金，偏强则相反",
+                "强数据支撑美元、压制黄金，但通胀偏高时抗通胀买盘会托底",
+                "关键看与预期的差距，差距小则影响有限",
+            ),
+        ),
+        (
+            r"央行|利率|降息|加息|欧洲央行|日本央行",
+            "央行政策",
+            (
+                "宽松压低利率、利于黄金，但本币走弱会抬升美元",
+                "收紧抬升利率、不利黄金，但会压低美元指数",
+                "央行购金利多，政策利率上行利空，两者方向相反",
+            ),
+        ),
+        (
+            r"原油|OPEC|油价|天然气",
+            "能源",
+            (
+                "油价影响通胀预期，对黄金是间接的，方向取决于利率反应",
+                "油价上行推升通胀利于抗通胀买盘，但也推高收益率",
+                "供给消息先动油价，传到金价往往打折扣",
+            ),
+        ),
+        (
+            r"人民币|离岸|逆回购|LPR|国常会|财政部|商务部|证监会|A股|港股",
+            "中国政策与市场",
+            (
+                "风险偏好与实物金消费方向相反，短线影响通常有限",
+                "宽松提振风险资产、分流避险，但人民币计价的买盘会增加",
+                "对美元的传导弱，主要看是否改变风险情绪",
+            ),
+        ),
+        (
+            r"公司|股价|财报|营收|净利|英伟达|特斯拉|苹果|芯片|AI",
+            "公司与产业",
+            (
+                "主要影响股市情绪，对黄金只有间接影响",
+                "利好提振风险偏好、分流避险买盘，利空则相反，幅度通常小",
+                "与利率和美元关联弱，金价更多看宏观",
+            ),
+        ),
+        (
+            r"",
+            "综合消息",
+            (
+                "对黄金没有直接的传导，要看是否改变避险情绪或美元",
+                "避险升温利多，风险偏好回升利空，此类消息影响通常有限",
+                "单条消息难以改变利率预期，金价多由既有走势主导",
+            ),
+        ),
+    )
 )
-_NEWS_PATTERNS = tuple((re.compile(pattern), kind, why) for pattern, kind, why in _NEWS)
-_QUOTE_CHARACTERS = 18
 
 
 def expected_direction(figures: Figures | None) -> Expected | None:
@@ -160,84 +250,27 @@ def expected_direction(figures: Figures | None) -> Expected | None:
     surprise = figures.actual - figures.consensus
     if abs(surprise) < 1e-9:
         return "in_line"
-    polarity = _lookup(figures).polarity
+    polarity = surprise_polarity(figures)
     if polarity == 0:
         return None
     return "up" if surprise * polarity > 0 else "down"
 
 
-def explain(event: Event, context: Context | None, signals: Signals | None, rng: random.Random) -> str:
-    """The rationale of a news answer: what was published, what it usually does to gold, the move before, and
-    what that move says where it says something (the signals follow from it alone)."""
-    if event.figures is not None and event.figures.actual is not None:
-        parts = _release(event.figures, rng)
-    else:
-        parts = _news(event.text, rng)
-    if context is not None:
-        parts.append(_before(context, rng))
-    if signals is not None:
-        parts += _signal_reasons(signals, rng)
-    return "。".join(parts) + "。"
+def surprise_polarity(figures: Figures) -> Literal[-1, 0, 1]:
+    """+1: a figure above consensus usually lifts gold, -1: weighs on it, 0: argues both ways."""
+    return _lookup(figures).polarity
 
 
-def explain_market(context: Context | None, signals: Signals | None, rng: random.Random) -> str:
-    """The reason of a market answer: why the moves before speak of priced-in expectations, waiting, or neither."""
-    if context is None or signals is None:
-        return "资料里没有发布前的行情，无法判断是预期兑现还是观望。"
-    reasons = _signal_reasons(signals, rng) or [
-        rng.choice(("既没有提前反映，也没有拉锯，两者都不明显", "未见预期兑现，也不算观望"))
-    ]
-    return f"{_before(context, rng)}。{'；'.join(reasons)}。"
+def indicator_meaning(figures: Figures, *, above: bool) -> tuple[str, ...]:
+    """Wordings of what a figure above or below its reference means for gold and the dollar."""
+    indicator = _lookup(figures)
+    return indicator.above if above else indicator.below
 
 
-def _signal_reasons(signals: Signals, rng: random.Random) -> list[str]:
-    reasons = []
-    if signals.priced_in:
-        reasons.append(rng.choice(("涨跌幅度明显且与消息方向相符，属于预期兑现", "价格已提前反映消息，属于预期兑现")))
-    if signals.wait_and_see:
-        reasons.append(rng.choice(("波动大而涨跌小，多空拉锯，属于观望", "振幅较宽却没有方向，市场在观望")))
-    return reasons
+def news_kind(text: str) -> NewsKind:
+    return next(kind for kind in _NEWS if kind.pattern.search(text))
 
 
 def _lookup(figures: Figures) -> Indicator:
     name = figures.indicator or ""
     return next(indicator for indicator in _INDICATORS if indicator.pattern.search(name))
-
-
-def _release(figures: Figures, rng: random.Random) -> list[str]:
-    unit = figures.unit or ""
-    actual = f"{format_number(figures.actual or 0.0)}{unit}"
-    reference, name = (figures.consensus, "预期") if figures.consensus is not None else (figures.previous, "前值")
-    if reference is None:
-        return [f"实际值{actual}，没有可比的预期和前值", "影响取决于市场此前的定价"]
-    surprise = (figures.actual or 0.0) - reference
-    against = f"{name}{format_number(reference)}{unit}"
-    if abs(surprise) < 1e-9:
-        return [
-            f"实际值{actual}，与{against}一致",
-            rng.choice(("没有意外，金价更多由美元和仓位主导", "符合预想，增量信息有限")),
-        ]
-    size = format_number(abs(surprise)) + ("个百分点" if unit == "%" else unit)
-    indicator = _lookup(figures)
-    return [
-        f"实际值{actual}，{'高于' if surprise > 0 else '低于'}{against}，相差{size}",
-        rng.choice(indicator.above if surprise > 0 else indicator.below),
-    ]
-
-
-def _news(text: str, rng: random.Random) -> list[str]:
-    kind, why = next((kind, why) for pattern, kind, why in _NEWS_PATTERNS if pattern.search(text))
-    headline = re.split(r"[】。！？]", re.sub(r'["\\<>「」]', "", text).lstrip("【"))[0]
-    quote = headline[:_QUOTE_CHARACTERS]
-    if len(headline) > len(quote):
-        quote = re.sub(r"[\s\d.:：,，]+$", "", quote) + "…"  # never half a number
-    # Never a mark first: after the JSON quote it would be tokenised together with it, unlike when it is served.
-    opening = rng.choice((f"消息「{quote}」属于{kind}", f"{kind}方面的消息：「{quote}」"))
-    return [opening, why]
-
-
-def _before(context: Context, rng: random.Random) -> str:
-    move = context.pre_return * 100
-    moved = "基本持平" if abs(move) < 0.005 else f"{'上涨' if move > 0 else '下跌'}{abs(move):.2f}%"
-    opening = rng.choice((f"此前{context.window_min}分钟", f"发布前{context.window_min}分钟金价"))
-    return f"{opening}{moved}，波幅{context.volatility * 100:.2f}%"

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from fintunnel_training.dataset.build import Dataset
-from fintunnel_training.dataset.card import card_markdown
+from fintunnel_training.dataset.card_markdown import card_markdown
+from fintunnel_training.dataset.rows import Row
 from fintunnel_training.errors import DataError
 from fintunnel_training.instructions import card_path, split_paths
 
-__all__ = ["output_paths", "write_dataset"]
+__all__ = ["output_paths", "write_card", "write_dataset"]
 
 
 def output_paths(out: Path) -> list[Path]:
@@ -27,37 +30,51 @@ def output_paths(out: Path) -> list[Path]:
     return [*split_paths(out).values(), card_path(out), out.with_suffix(".card.md")]
 
 
-def write_dataset(dataset: Dataset, out: Path, *, source_sha256: str) -> list[Path]:
+def write_dataset(dataset: Dataset, out: Path, *, source_sha256: str | None) -> list[Path]:
     """Write the three splits and the card; every file is complete under its own name or not there.
+
+    Args:
+        source_sha256: of the database file; None where the rows come from a server.
 
     Returns:
         the paths written.
     """
-    for path in output_paths(out):
+    paths = output_paths(out)
+    for path in paths:
         if path.exists() and not path.is_file():
             raise DataError(f"无法写入 {path}：那里已有一个不是普通文件的东西")
-    contents: dict[Path, str] = {}
-    hashes = {}
-    for split, path in split_paths(out).items():
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in dataset.rows[split])
-        contents[path] = text
-        hashes[path.name] = hashlib.sha256(text.encode()).hexdigest()
-    card = dataset.card | {"source_sha256": source_sha256, "files_sha256": hashes}
-    contents[card_path(out)] = json.dumps(card, ensure_ascii=False, indent=2) + "\n"
-    contents[out.with_suffix(".card.md")] = card_markdown(card)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        for path, text in contents.items():
-            _partial(path).write_text(text, encoding="utf-8", newline="\n")
-        for path in contents:
+        hashes = {
+            path.name: _write_rows(_partial(path), dataset.rows[split]) for split, path in split_paths(out).items()
+        }
+        card = dataset.card | {"source_sha256": source_sha256, "files_sha256": hashes}
+        write_card(card, _partial(card_path(out)), _partial(out.with_suffix(".card.md")))
+        for path in paths:
             os.replace(_partial(path), path)
     except OSError as error:
         raise DataError(f"无法写入 {out}：{error.strerror}") from error
     finally:
-        for path in contents:
+        for path in paths:
             with suppress(OSError):
                 _partial(path).unlink(missing_ok=True)
-    return list(contents)
+    return paths
+
+
+def write_card(card: dict[str, Any], json_path: Path, markdown_path: Path) -> None:
+    json_path.write_text(json.dumps(card, ensure_ascii=False, indent=2) + "\n", encoding="utf-8", newline="\n")
+    markdown_path.write_text(card_markdown(card), encoding="utf-8", newline="\n")
+
+
+def _write_rows(path: Path, rows: Iterable[Row]) -> str:
+    """Write one JSON object a line; returns the file's SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for row in rows:
+            line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+            digest.update(line)
+            file.write(line)
+    return digest.hexdigest()
 
 
 def _partial(path: Path) -> Path:

@@ -1,8 +1,8 @@
 """What the classes mean: edges from the training events, and the labels that follow from them.
 
-With r = the 15-minute return after publication and m = the typical move before it: `impact` is |r| / m cut
-at the training 50 % and 80 % quantiles, `direction` is r / m cut at the terciles. The two signals come from
-what was known before publication alone.
+With r = the return over the horizon (15 minutes) after publication and m = the typical move before it: `impact` is
+|r| / m cut at the training 50 % and 80 % quantiles, `direction` is r / m cut at the terciles. The two signals come
+from what was known before publication alone.
 """
 
 from __future__ import annotations
@@ -11,24 +11,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from fintunnel.wire import Context, Direction, Edges, Impact, Signals
+from fintunnel.wire import HORIZON_MIN, Context, Direction, Edges, Impact, Signals
 
-from fintunnel_training.dataset.database import Event
 from fintunnel_training.dataset.economics import expected_direction
+from fintunnel_training.dataset.sources.figures import release_figures
+from fintunnel_training.dataset.sources.records import Event
 
 __all__ = ["LabelledEvent", "compute_edges", "direction_label", "impact_label", "signal_labels"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabelledEvent:
-    """An event with its reaction in units of the typical move (r / m) and, where prices allow, its context."""
+    """An event with its return over the horizon (a fraction), that return in units of the typical move before it
+    (r / m), and, where prices allow, its context."""
 
     event: Event
+    ret: float
     reaction: float
     context: Context | None
 
 
-def compute_edges(training: Sequence[LabelledEvent]) -> Edges:
+def compute_edges(training: Sequence[LabelledEvent], horizon_min: int = HORIZON_MIN) -> Edges:
     reactions = np.array([item.reaction for item in training])
     contexts = [item.context for item in training if item.context is not None]
     pre_returns = np.abs([context.pre_return for context in contexts])
@@ -43,6 +46,7 @@ def compute_edges(training: Sequence[LabelledEvent]) -> Edges:
         priced_in_pre_return=quantile(pre_returns, 0.8),
         wait_and_see_volatility=quantile(volatilities, 0.7),
         wait_and_see_pre_return=quantile(pre_returns, 0.3),
+        horizon_min=horizon_min,
     )
 
 
@@ -63,7 +67,7 @@ def signal_labels(event: Event, context: Context | None, edges: Edges) -> Signal
     if context is None:
         return None
     moved = abs(context.pre_return)
-    expected = expected_direction(event.figures)
+    expected = expected_direction(release_figures(event))
     priced_in = moved >= edges.priced_in_pre_return and (
         expected == "in_line" or (expected is not None and (context.pre_return > 0) == (expected == "up"))
     )

@@ -1,71 +1,91 @@
-"""What the market had done before an event: the context of DESIGN's contract, free of look-ahead.
+"""What the market did before and after an event, by asof joins over minute bars, dense or sparse.
 
-Every number uses bars with a timestamp strictly before the event's minute, because the bar of that minute
-already holds up to 59 seconds of reaction. Works on databases with every minute and on sparse ones.
+Everything "before" uses bars with a timestamp strictly before the event's minute, because the bar of that minute
+already holds up to 59 seconds of reaction. Functions take `minutes`, the events' minutes in ascending order, and give
+one row each.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from fintunnel.wire import HORIZON_MIN, Context
+import polars as pl
+from numpy.typing import NDArray
 
-from fintunnel_training.dataset.database import Prices
-
-__all__ = ["WINDOW_MIN", "ContextReader"]
+__all__ = ["WINDOW_MIN", "pre_windows", "returns_after", "typical_moves"]
 
 WINDOW_MIN = 120
 _TYPICAL_DAYS = 10
 _MIN_MOVES = 30  # fewer finished moves than this give no usable median
 # A window counts as covered when its first and its last bar lie this close to its ends.
-_TOLERANCE_MIN = 45
+_WINDOW_TOLERANCE_MIN = 45
+# Prices at the event and after the horizon: the last bar known then, no older than this.
+_RETURN_TOLERANCE_MIN = 2
+
+Floats = NDArray[np.float64]
 
 
-class ContextReader:
-    """Computes contexts from one ticker's prices.
+def typical_moves(prices: pl.DataFrame, minutes: NDArray[np.int64], horizon_min: int) -> Floats:
+    """The median of |close(t + horizon) / close(t) - 1| over all moves that had finished strictly before each minute
+    and began within the 10 days before it; NaN where fewer than 30 had, or nothing moved."""
+    later = prices.select(pl.col("minute") - horizon_min, future="close")
+    moves = prices.join(later, on="minute").select(
+        finished=pl.col("minute") + horizon_min, move=(pl.col("future") / pl.col("close") - 1).abs()
+    )
+    asked = pl.DataFrame({"finished": minutes, "move": pl.Series([None] * len(minutes), dtype=pl.Float64)})
+    at = pl.concat([moves.with_columns(asked=False), asked.with_columns(asked=True)]).sort(
+        "finished", maintain_order=True
+    )
+    # Finished in [minute - (10 days - horizon), minute): begun within the 10 days.
+    window = f"{_TYPICAL_DAYS * 24 * 60 - horizon_min}i"
+    medians = at.with_columns(
+        median=pl.col("move").rolling_median_by("finished", window, min_samples=_MIN_MOVES, closed="left")
+    ).filter("asked")["median"]
+    values = medians.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return np.where(values > 0, values, np.nan)
 
-    `typical_move` at a minute is the median of |close(t + 15) / close(t) - 1| over all moves that had
-    finished before that minute and began within the 10 days before it.
-    """
 
-    def __init__(self, prices: Prices, ticker: str) -> None:
-        self._prices = prices
-        self._ticker = ticker
-        ends = np.searchsorted(prices.minute, prices.minute + HORIZON_MIN)
-        inside = ends < len(prices.minute)
-        starts = np.flatnonzero(inside)
-        ends = ends[inside]
-        exact = prices.minute[ends] == prices.minute[starts] + HORIZON_MIN
-        starts, ends = starts[exact], ends[exact]
-        self._move_start = prices.minute[starts]
-        self._move = np.abs(prices.close[ends] / prices.close[starts] - 1.0)
+def pre_windows(prices: pl.DataFrame, minutes: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Return over the 120 minutes before each minute, and (high - low) / open over them, as fractions; NaN where the
+    bars do not cover the window."""
+    bars = prices.select("minute", "open", "close", bar=pl.int_range(pl.len())).with_columns(at=pl.col("minute"))
+    asked = pl.DataFrame({"minute": minutes}).with_columns(start=pl.col("minute") - WINDOW_MIN)
+    firsts = asked.join_asof(bars, left_on="start", right_on="at", strategy="forward", suffix="_bar")
+    lasts = asked.join_asof(bars, left_on="minute", right_on="at", allow_exact_matches=False, suffix="_bar")
+    covered = (
+        (firsts["minute_bar"] - firsts["start"] <= _WINDOW_TOLERANCE_MIN)
+        & (asked["minute"] - lasts["minute_bar"] <= _WINDOW_TOLERANCE_MIN)
+        & (firsts["bar"] < lasts["bar"])
+    ).fill_null(False)
+    where = covered.to_numpy()
+    pre_return, volatility = np.full(len(minutes), np.nan), np.full(len(minutes), np.nan)
+    if not where.any():
+        return pre_return, volatility
+    first, last = firsts["bar"].filter(covered).to_numpy(), lasts["bar"].filter(covered).to_numpy()
+    opened = firsts["open"].filter(covered).to_numpy()
+    high, low = (
+        _extremes(prices["high"].to_numpy(), first, last, np.maximum),
+        _extremes(prices["low"].to_numpy(), first, last, np.minimum),
+    )
+    pre_return[where] = lasts["close"].filter(covered).to_numpy() / opened - 1.0
+    volatility[where] = (high - low) / opened
+    return pre_return, volatility
 
-    def typical_move(self, minute: int) -> float | None:
-        # Starts are sorted and every move lasts as long, so finished moves are a prefix: start + 15 < minute.
-        first = np.searchsorted(self._move_start, minute - _TYPICAL_DAYS * 24 * 60)
-        last = np.searchsorted(self._move_start, minute - HORIZON_MIN)
-        if last - first < _MIN_MOVES:
-            return None
-        median = float(np.median(self._move[first:last]))
-        return median if median > 0 else None
 
-    def context(self, minute: int, typical_move: float) -> Context | None:
-        """The context of an event at `minute`, or None where prices do not cover the window."""
-        start = minute - WINDOW_MIN
-        first = int(np.searchsorted(self._prices.minute, start))
-        last = int(np.searchsorted(self._prices.minute, minute)) - 1  # strictly before the event's minute
-        if last <= first:
-            return None
-        minutes = self._prices.minute
-        if minutes[first] - start > _TOLERANCE_MIN or minute - minutes[last] > _TOLERANCE_MIN:
-            return None
-        window = slice(first, last + 1)
-        opened = float(self._prices.open[first])
-        high = float(self._prices.high[window].max())
-        low = float(self._prices.low[window].min())
-        return Context(
-            ticker=self._ticker,
-            window_min=WINDOW_MIN,
-            pre_return=float(self._prices.close[last]) / opened - 1.0,
-            volatility=(high - low) / opened,
-            typical_move=typical_move,
-        )
+def returns_after(prices: pl.DataFrame, minutes: NDArray[np.int64], horizon_min: int) -> Floats:
+    """close(minute + horizon) / close(minute) - 1, as fractions; NaN where either price is not there."""
+    closes = prices.select("minute", "close")
+
+    def last_known(at: NDArray[np.int64]) -> pl.Series:
+        asked = pl.DataFrame({"minute": at})
+        return asked.join_asof(closes, on="minute", tolerance=_RETURN_TOLERANCE_MIN)["close"]
+
+    before, after = last_known(minutes), last_known(minutes + horizon_min)
+    return (after / before - 1).cast(pl.Float64).fill_null(np.nan).to_numpy()
+
+
+def _extremes(values: Floats, first: NDArray[np.int64], last: NDArray[np.int64], ufunc: np.ufunc) -> Floats:
+    """`ufunc` reduced over values[first..last], ends included, for each pair."""
+    pairs = np.column_stack([first, last + 1]).ravel()
+    padded = np.append(values, values[-1])  # reduceat needs every index inside
+    reduced: Floats = ufunc.reduceat(padded, pairs)[::2]
+    return reduced

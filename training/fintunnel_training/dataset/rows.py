@@ -1,20 +1,24 @@
-"""One instruction row: a request rendered by `fintunnel.prompt`, and the answer that it should get."""
+"""One instruction row: a request rendered by `fintunnel.prompt`, and the answer that it should get.
+
+A row depends on its event, what the market had done before, the edges, and the seed: never on which other rows
+were chosen. What followed the event decides `impact` and `direction` and nothing else.
+"""
 
 from __future__ import annotations
 
 import random
-from itertools import cycle, islice
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from fintunnel.prompt import PROMPT_VERSION, Style, render_example, render_news_answer, render_report_answer
-from fintunnel.wire import Context, Direction, Edges, Impact, NewsRequest, ReportRequest
+from fintunnel.prompt import PROMPT_VERSION, Style, render_news_answer, render_prompt, render_report_answer
+from fintunnel.wire import HORIZON_MIN, Context, Direction, Edges, Impact, NewsRequest, ReportRequest
 
-from fintunnel_training.dataset.database import Event, from_minute
-from fintunnel_training.dataset.economics import explain, explain_market
 from fintunnel_training.dataset.labels import LabelledEvent, direction_label, impact_label, signal_labels
-from fintunnel_training.dataset.reports import KINDS, make_report
+from fintunnel_training.dataset.rationale import explain, explain_market
+from fintunnel_training.dataset.reports.questions import ReportExample
+from fintunnel_training.dataset.sources.records import Event, from_minute
 
-__all__ = ["Row", "news_row", "report_rows"]
+__all__ = ["Choice", "Row", "news_row", "report_row"]
 
 Row = dict[str, Any]
 
@@ -23,26 +27,29 @@ _IMPACT_ZH: dict[Impact, str] = {"low": "低", "medium": "中", "high": "高"}
 _DIRECTION_ZH: dict[Direction, str] = {"bearish": "利空", "neutral": "中性", "bullish": "利好"}
 
 
-def news_row(
-    item: LabelledEvent,
-    edges: Edges,
-    split: str,
-    rng: random.Random,
-    style: Style = "json",
-    *,
-    with_context: bool = True,
-    kind: str = "news",
-) -> Row:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One row to be made: of which event, asked how. `use` counts the uses of one event in one kind, from 0."""
+
+    item: LabelledEvent
+    kind: Literal["news", "market"]
+    style: Style = "json"
+    with_context: bool = True
+    use: int = 0
+
+
+def news_row(choice: Choice, edges: Edges, split: str, seed: int, horizon_min: int = HORIZON_MIN) -> Row:
     """The row of one event: its labels from what followed, its rationale from what was known before."""
-    event = item.event
-    context = item.context if with_context else None
+    item, event, style = choice.item, choice.item.event, choice.style
+    rng = random.Random(f"{seed}/{event.id}/{choice.kind}/{choice.use}")
+    context = item.context if choice.with_context else None
     impact = impact_label(item.reaction, edges)
     direction = direction_label(item.reaction, edges)
     signals = signal_labels(event, context, edges)
     if style == "market_prose":
-        answer = explain_market(context, signals, rng)
+        answer = explain_market(context, signals, rng, horizon_min=horizon_min)
     else:
-        rationale = explain(event, context, signals, rng)
+        rationale = explain(event, context, rng, horizon_min=horizon_min)
         answer = (
             render_news_answer(impact, direction, signals, rationale)
             if style == "json"
@@ -50,13 +57,16 @@ def news_row(
         )
     meta = {
         "event_id": event.id,
-        "labels": {
-            "impact": impact,
-            "direction": direction,
-            "signals": signals.model_dump() if signals else None,
-        },
+        "labels": {"impact": impact, "direction": direction, "signals": signals.model_dump() if signals else None},
+        "reaction": {"ret": item.ret, "typical_moves": item.reaction},
     }
-    return _row(_news_request(event, context), answer, style, kind, split, meta)
+    return _row(_news_request(event, context), answer, style, choice.kind, split, horizon_min, meta)
+
+
+def report_row(example: ReportExample, split: str, origin: Literal["simulated", "files"]) -> Row:
+    answer = render_report_answer(example.citations, example.answer)
+    meta = {"question_kind": example.kind, "origin": origin}
+    return _row(example.request, answer, "json", "report", split, HORIZON_MIN, meta)
 
 
 def _news_request(event: Event, context: Context | None) -> NewsRequest:
@@ -69,25 +79,16 @@ def _news_request(event: Event, context: Context | None) -> NewsRequest:
     )
 
 
-def report_rows(count: int, split: str, rng: random.Random) -> list[Row]:
-    """`count` report rows, the kinds of question in turn."""
-    rows = []
-    for kind in islice(cycle(KINDS), count):
-        example = make_report(rng, kind)
-        answer = render_report_answer(example.citations, example.answer)
-        rows.append(_row(example.request, answer, "json", "report", split, {"question_kind": kind}))
-    return rows
-
-
 def _row(
     request: NewsRequest | ReportRequest,
     answer: str,
     style: Style,
     kind: str,
     split: str,
+    horizon_min: int,
     meta: dict[str, Any],
 ) -> Row:
-    prompt, _ = render_example(request, answer, style)
+    prompt = render_prompt(request, style, horizon_min)
     return {
         "instruction": prompt.instruction,
         "input": prompt.input,
@@ -97,6 +98,7 @@ def _row(
             "style": style,
             "split": split,
             "prompt_version": PROMPT_VERSION,
+            "horizon_min": horizon_min,
             "request": request.model_dump(mode="json", exclude_defaults=True) | {"task": request.task},
             **meta,
         },

@@ -125,5 +125,5 @@ def _add_impact(connection: sqlite3.Connection, event_id: str, at: datetime, clo
 
 
 def _rows(name: str) -> Iterator[dict[str, str]]:
-    text = files("fintunnel_training.dataset").joinpath("sample", name).read_text(encoding="utf-8")
+    text = files("fintunnel_training.dataset.sources").joinpath("sample", name).read_text(encoding="utf-8")
     return iter(csv.DictReader(text.splitlines()))

@@ -1,0 +1,184 @@
+"""`fintunnel dataset build`: sources and options in, files and an account of them out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from fintunnel_training.errors import OptionError
+
+if TYPE_CHECKING:
+    from fintunnel_training.dataset.reports.files import ReportLibrary
+    from fintunnel_training.dataset.sources.records import Market
+
+__all__ = ["build"]
+
+_MANY_TIMES = 3  # rows per event: as news, as market analysis, and one more wording
+_MAX_SAMPLES = 10_000_000
+_DAY = ["%Y-%m-%d"]
+
+
+def build(
+    db: Annotated[
+        str,
+        typer.Option(
+            envvar="FINTUNNEL_DB",
+            help="SQLite 文件，或 SQLAlchemy 地址（含密码时请放在环境变量 FINTUNNEL_DB 里）；只读打开",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="训练集 X.jsonl；旁边写 X.val.jsonl、X.test.jsonl 和 X.card.*")],
+    num_samples: Annotated[str, typer.Option(metavar="N|all", help="训练集行数；all：每条训练事件都用上")] = "300",
+    seed: Annotated[int, typer.Option(help="随机种子：相同种子得到逐字节相同的文件")] = 42,
+    ticker: Annotated[str, typer.Option(help="行情代码")] = "XAUUSD",
+    window: Annotated[int, typer.Option(min=1, max=240, help="反应窗口：标签说的是消息之后多少分钟")] = 15,
+    since: Annotated[datetime | None, typer.Option(formats=_DAY, help="只取这一天（北京时间）起的事件")] = None,
+    until: Annotated[datetime | None, typer.Option(formats=_DAY, help="只取到这一天（含）为止的事件")] = None,
+    mix: Annotated[str, typer.Option(help="新闻/市场分析/财报问答的比例")] = "60/20/20",
+    balance: Annotated[
+        Literal["none", "impact", "direction", "both"] | None,
+        typer.Option(help="训练集按哪种标签均衡；默认 impact，--num-samples all 时 none。验证集和测试集从不均衡"),
+    ] = None,
+    news: Annotated[Path | None, typer.Option(help="另加的新闻：CSV 或 JSONL，每行一条，至少有正文和时间")] = None,
+    news_columns: Annotated[str, typer.Option(help="新闻文件的列：text=列名,time=列名,importance=列名 …")] = "",
+    news_zone: Annotated[str, typer.Option(help="新闻文件里没写时区的时间属于哪个时区")] = "Asia/Shanghai",
+    reports: Annotated[
+        Path | None, typer.Option(help="放财报 PDF 或文本的目录：从中取资料出财报问答，占财报行的一半")
+    ] = None,
+) -> None:
+    """读取事件与行情，写出 Instruction-Input-Output 指令集（训练、验证、测试按时间划分）和数据卡。"""
+    from fintunnel_training.dataset.build import BuildOptions, build_dataset, with_baselines
+    from fintunnel_training.dataset.choosing import parse_mix
+    from fintunnel_training.dataset.files import write_dataset
+    from fintunnel_training.dataset.reports.files import read_reports
+
+    options = BuildOptions(
+        num_samples=_parse_count(num_samples),
+        seed=seed,
+        mix=parse_mix(mix),
+        balance=balance,
+        since=since,
+        until=until,
+    )
+    _check_outputs(out, db, news)
+    with _steps() as step:
+        step("读取")
+        market = _read(db, ticker, window, news, news_columns, news_zone)
+        library = read_reports(reports) if reports is not None else None
+        dataset = build_dataset(market, options, library, step)
+        step("基线")
+        dataset = with_baselines(dataset, seed)
+        step("写入")
+        paths = write_dataset(dataset, out, source_sha256=_file_hash(db))
+    _account(dataset.card, options.num_samples)
+    if library is not None:
+        _account_reports(library)
+    typer.echo("写好：" + "，".join(str(path) for path in paths))
+
+
+def _parse_count(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not (text.isascii() and text.isdigit() and 10 <= int(text) <= _MAX_SAMPLES):
+        raise OptionError(f"--num-samples 应是 10 到 {_MAX_SAMPLES} 的整数，或 all，不是 {text}")
+    return int(text)
+
+
+def _check_outputs(out: Path, *sources: Path | str | None) -> None:
+    from fintunnel_training.dataset.files import output_paths
+
+    written = {path.resolve() for path in output_paths(out)}
+    for source in sources:
+        if source is not None and "://" not in str(source) and Path(source).resolve() in written:
+            raise OptionError(f"--out 会覆盖 {source}，请换一个文件名")
+
+
+@contextmanager
+def _steps() -> Iterator[Callable[[str], None]]:
+    """A progress bar over the steps; calling it with a step's name begins that step."""
+    from tqdm import tqdm
+
+    with tqdm(
+        total=7, unit="步", leave=False, disable=None, bar_format="{desc} {bar} {n_fmt}/{total_fmt} {elapsed}"
+    ) as bar:
+
+        def step(name: str) -> None:
+            bar.update(1)
+            bar.set_description_str(name)
+
+        yield step
+
+
+def _read(db: str, ticker: str, window: int, news: Path | None, news_columns: str, news_zone: str) -> Market:
+    from fintunnel_training.dataset.sources.database import read_database
+    from fintunnel_training.dataset.sources.news_files import parse_mapping, parse_zone, read_news
+
+    mapping, zone = parse_mapping(news_columns), parse_zone(news_zone)
+    market = read_database(db, ticker, window, need_events=news is None)
+    return market if news is None else market.with_news(*read_news(news, mapping, zone), news.name)
+
+
+def _file_hash(db: str) -> str | None:
+    from fintunnel_training.adapter import file_sha256
+
+    return file_sha256(Path(db)) if Path(db).is_file() else None
+
+
+def _account(card: dict[str, Any], asked: int | None) -> None:
+    """What was read, dropped, made, and what to beware of."""
+    from fintunnel_training.dataset.card_markdown import DROPPED_ZH
+
+    typer.echo(f"读到 {card['events_read']} 条事件，划分后：{_counts(card['events'])}")
+    for reason, count in card["events_dropped"].items():
+        typer.echo(f"  去掉 {count} 条：{DROPPED_ZH.get(reason, reason)}")
+    for note in card["notes"]:
+        typer.echo(f"  {note}")
+    kinds = {kind: card["rows_by_kind"].get(kind, {}).get("train", 0) for kind in ("news", "market", "report")}
+    typer.echo(
+        f"训练集 {card['rows']['train']} 条：新闻 {kinds['news']}，市场分析 {kinds['market']}，"
+        f"财报问答 {kinds['report']}；验证集 {card['rows']['val']} 条，测试集 {card['rows']['test']} 条"
+    )
+    if not card["events"]["val"] or not card["events"]["test"]:
+        typer.echo("注意：验证集或测试集里没有事件，数据库覆盖的时间太短。", err=True)
+    times = (kinds["news"] + kinds["market"]) / max(1, card["training_events_used"])
+    if asked is not None and times > _MANY_TIMES:
+        typer.echo(
+            f"注意：用到的 {card['training_events_used']} 条训练事件平均每条用了 {times:.1f} 次，重复太多容易过拟合。"
+            f"建议 --num-samples 不超过 {int(asked * _MANY_TIMES / times)}，或换用更长时间的数据库。",
+            err=True,
+        )
+    for line in _baseline_lines(card["baselines"]):
+        typer.echo(line)
+
+
+def _account_reports(library: ReportLibrary) -> None:
+    from fintunnel_training.dataset.reports.files import SKIPPED_ZH
+
+    typer.echo(f"财报目录读出 {len(library.passages)} 段资料")
+    for reason, names in library.skipped.items():
+        typer.echo(f"  {SKIPPED_ZH[reason]}：{'、'.join(names[:5])}{f' 等 {len(names)} 个' if len(names) > 5 else ''}")
+
+
+def _baseline_lines(baselines: dict[str, Any] | None) -> list[str]:
+    if baselines is None:
+        return []
+    text = baselines["direction"].get("tfidf_linear_svc")
+    market = baselines["impact"].get("logistic_regression_high")
+    lines = []
+    if text is not None:
+        low, high = text["interval"]
+        lines.append(
+            f"  方向：字符 TF-IDF + LinearSVC 的 macro-F1 {text['value']:.3f}（95% {low:.3f}–{high:.3f}，随机约 0.33）"
+        )
+    if market is not None:
+        low, high = market["interval"]
+        lines.append(f"  影响：逻辑回归判断“高”的 AUC {market['value']:.3f}（95% {low:.3f}–{high:.3f}，随机 0.5）")
+    return ["测试时段上的基线，模型要超过它们才算有用：", *lines] if lines else []
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return f"训练 {counts['train']}，验证 {counts['val']}，测试 {counts['test']}"

@@ -1,0 +1,1 @@
+"""`fintunnel dataset check`: what is wrong with an instruction file, anybody's."""

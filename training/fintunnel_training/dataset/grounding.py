@@ -1,0 +1,166 @@
+"""Is an answer made of its question alone? Two tests that every answer must pass, whoever wrote it.
+
+`figures_not_in`: numbers that the source does not state and that no single step of arithmetic gives.
+`hindsight`: words that tell what happened after publication, which nobody could know who was asked.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["figures_not_in", "hindsight"]
+
+# Not inside words (G7, A50, v2) and not the second half of a number.
+_FIGURE = re.compile(r"(?<![A-Za-z0-9_.])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![A-Za-z0-9_])")
+# What numbers the parts of an answer is no figure: "1. …", "（2）…", "③".
+_LIST_MARK = re.compile(r"(?:^|(?<=[\n。；;：:]))\s*[（(]?\d{1,2}(?:[、)）]|\.(?!\d))|[①-⑳]", re.MULTILINE)
+# A span of time that an answer speaks of ("15分钟内方向难定") is no claim about what was published.
+_SPAN = re.compile(r"(?<!\d)\d{1,4}\s*(?:分钟|min\b|minutes?\b)")
+_SCALES = (1.0, 1e2, 1e-2, 1e4, 1e-4, 1e8, 1e-8)  # percent and fraction, 万, 亿
+# With more numbers than this in a source, some pair of them gives almost any number by chance.
+_MOST_OPERANDS = 40
+
+_MOVED = (
+    r"(?:上涨|下跌|走高|走低|上行|下行|走强|走弱|拉升|跳水|回落|反弹|大涨|大跌|收涨|收跌|收高|收低|冲高|跳涨|急跌|急涨"
+    r"|飙升|攀升|下挫|下滑|重挫|不涨反跌|不跌反涨|涨|跌)"
+)
+_MOVED_ENGLISH = r"(?:rose|fell|gained|dropped|rallied|lost)"
+_SIZE = r"(?:了|至|到|约|近|超|逾|\s*[+-]?[\d.]+)"
+_SUDDEN = r"(?:大幅|小幅|快速|迅速|短线|急速|一度|持续|明显|应声|直线)"
+_PRICE = r"(?:金价|黄金|现货|期金|价格|行情|走势|盘面|(?i:XAU\w*|gold))"
+_SPAN_WORD = r"(?:\d{1,4}|[一二两三五十半]{1,3})\s*(?:个)?(?:分钟|小时|刻钟|交易日|天|(?i:min|m\b))"
+_AFTER = r"(?:发布|公布|消息|数据|事件|发生|出炉|落地)(?:之|以)?后"
+_GAP = r"[^。；;！？\n]{0,16}?"
+_HINDSIGHT = re.compile(
+    "|".join(
+        (
+            rf"{_AFTER}(?:的)?\s*{_SPAN_WORD}",
+            rf"{_AFTER}{_GAP}{_MOVED}{_SIZE}",
+            rf"{_SPAN_WORD}(?:之)?(?:内|后){_GAP}{_MOVED}",
+            rf"(?:事|此|其|之|随)?后(?:的)?\s*{_SPAN_WORD}(?:内|里)?(?:的)?[^。；，\n]{{0,8}}?(?:涨跌|收益|回报|波幅|{_MOVED})",
+            rf"(?:随后|其后|之后|此后|随即|旋即){_GAP}(?:{_MOVED}{_SIZE}|{_SUDDEN}{_MOVED})",
+            rf"(?:应声|短线){_MOVED}{_SIZE}|应声{_MOVED}",
+            r"事后(?:来看|看|证明)|(?:走势|行情|价格|盘面|市场反应)(?:也)?(?:已经|已)?(?:验证|印证|证实)了?",
+            rf"(?:最终|结果|实际)[^。；，\n]{{0,6}}?{_PRICE}[^。；，\n]{{0,8}}?{_MOVED}",
+            rf"{_PRICE}[^。；，\n]{{0,6}}?(?:从|由)\s*[\d.,]+[^。；，\n]{{0,6}}?(?:{_MOVED}|升|降)(?:至|到)",
+            r"窗口(?:期)?内[^。；，\n]{0,8}?(?:收益|涨跌|上涨|下跌)|(?<![A-Za-z])[Tt]\s*\+\s*\d+\s*(?:分钟|min)?\s*(?:收益|涨|跌)",
+            rf"(?i:after the (?:release|news|announcement|event|publication)[^.]{{0,40}}{_MOVED_ENGLISH})",
+            rf"(?i:{_MOVED_ENGLISH}[^\n]{{0,40}}?(?:in|within|over) the (?:next |following )?\d+ ?min)",
+            r"(?i:(?<!\d)\d{1,4} ?-?min(?:ute)?s? (?:forward |future )?return\s*(?:[:=]|was|is)\s*[-+]?\d)",
+        )
+    )
+)
+# Words that make a clause a guess, a rule or a condition. Not inside of 反应, 贸易, 资料, 会议 …
+_HEDGE = re.compile(
+    r"可能|或将|或|预计|(?<![资材原])料|有望|恐(?!慌|怖)|若|如果|一旦|通常|往往|一般|倾向|容易|(?<![交贸])易(?!主)"
+    r"|(?<![社协委员大年峰商])会(?![议晤谈见员长])|将(?!近)|是否|能否|(?<![反效供])应(?!声|对)|概率|预测|难以|难定|未必|不一定"
+)
+_BEFORE = re.compile(r"(?:发布|公布|消息|数据|事件)(?:之|以)?前|此前|之前|早前|先前")
+_AFTER_WORD = re.compile(rf"{_AFTER}|随后|其后|此后|之后|事后")
+_CLAUSE_END = "，,。；;！？!?\n"
+
+
+# Times, dates and pages are stated but not reckoned with.
+_TIME = re.compile(r"\s*(?:分钟|小时|分|时|点(?!\d)|月|日|年|天|页|期|:\d|/\d)")
+
+
+class _Figure(NamedTuple):
+    """`of`: what the number counts, as far as arithmetic cares: "%", "倍", "time" or something else ("")."""
+
+    text: str
+    value: float
+    decimals: int
+    of: str
+
+
+def figures_not_in(answer: str, source: str) -> list[str]:
+    """The figures of `answer`, as written, that neither stand in `source` (instruction and input together, signs
+    and units aside) nor follow from two of its figures by one difference, sum, share or change in percent,
+    rounded as the answer rounds."""
+    stated = _figures(source)
+    values = np.unique([figure.value for figure in stated])
+    missing: list[str] = []
+    for figure in _figures(_SPAN.sub(" ", _LIST_MARK.sub(" ", answer))):
+        if _states(values, figure) or figure.text in missing:
+            continue
+        if not _follows(stated, figure):
+            missing.append(figure.text)
+    return missing
+
+
+def hindsight(answer: str, source: str = "") -> list[str]:
+    """Phrases of `answer` that tell what the market did afterwards. A phrase quoted from `source` is none, nor is one
+    that a word of its clause makes a guess or a rule (可能, 通常, 若 …) or that speaks of the time before."""
+    found = []
+    for match in _HINDSIGHT.finditer(answer):
+        clause = _clause(answer, match.start(), match.end())
+        is_before = _BEFORE.search(clause) and not _AFTER_WORD.search(clause)
+        if match[0] not in source and not is_before and not _HEDGE.search(clause):
+            found.append(match[0])
+    return found
+
+
+def _clause(text: str, start: int, end: int) -> str:
+    begin = max((text.rfind(mark, 0, start) for mark in _CLAUSE_END), default=-1) + 1
+    stops = [at for mark in _CLAUSE_END if (at := text.find(mark, end)) >= 0]
+    return text[begin : min(stops, default=len(text))]
+
+
+def _figures(text: str) -> list[_Figure]:
+    text = unicodedata.normalize("NFKC", text)
+    found = []
+    for match in _FIGURE.finditer(text):
+        digits = match[0].replace(",", "")
+        if len(digits) <= 18:  # longer ones are identifiers, not figures
+            unit = text[match.end() : match.end() + 1]
+            of = unit if unit in ("%", "倍") else "time" if _TIME.match(text, match.end()) else ""
+            found.append(_Figure(match[0], float(digits), len(digits.partition(".")[2]), of))
+    return found
+
+
+def _states(values: NDArray[np.float64], figure: _Figure) -> bool:
+    """A figure as stated must be exact; one in another scale may be rounded."""
+    half_unit = _half_unit(figure)
+    for scale in _SCALES:
+        tolerance = half_unit if scale != 1.0 else 1e-9 * max(1.0, figure.value)
+        if bool(np.any(np.abs(values * scale - figure.value) <= tolerance)):
+            return True
+    return False
+
+
+def _follows(stated: list[_Figure], figure: _Figure) -> bool:
+    """Whether one step of arithmetic on two stated figures gives it, both percentages or both not. Shares in percent
+    give percentages only; of a multiple (倍) the operands' own rounding is allowed for."""
+    operands = list(
+        {(item.value, item.decimals, item.of == "%"): item for item in stated if item.of != "time"}.values()
+    )
+    if not 0 < len(operands) <= _MOST_OPERANDS:
+        return False
+    values = np.array([operand.value for operand in operands])
+    percent = np.array([operand.of == "%" for operand in operands])
+    first, second = values[:, None], values[None, :]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        share = np.abs(first / second)
+        slack = np.zeros_like(share)
+        if figure.of == "%":
+            candidates = [first - second, first + second, 100 * share, 100 * (share - 1), 100 * (share + 1)]
+        else:
+            candidates = [first - second, first + second, share]
+            if figure.of == "倍":
+                rounded = np.array([_half_unit(operand) if operand.decimals else 0.0 for operand in operands])
+                relative = rounded / np.maximum(values, 1e-12)
+                slack = share * (relative[:, None] + relative[None, :])
+        alike = percent[:, None] == percent[None, :]  # a percentage of an amount is no difference of the two
+        return any(
+            bool(np.any(alike & (np.abs(np.abs(candidate) - figure.value) <= _half_unit(figure) + slack)))
+            for candidate in candidates
+        )
+
+
+def _half_unit(figure: _Figure) -> float:
+    return 0.5 * 10.0**-figure.decimals * (1 + 1e-6) + 1e-12

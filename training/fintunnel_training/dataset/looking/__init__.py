@@ -1,0 +1,1 @@
+"""`fintunnel dataset stats` and `preview`: an instruction file for the eyes."""

@@ -1,0 +1,173 @@
+"""The wording of answers' reasons, from what was known at publication and nothing else.
+
+`explain` is a function of the event, the market before it and a random generator that picks among wordings: it takes
+no label, no edge and no price after publication, so it cannot tell what happened next. Where economics argues both
+ways, both stand in the text.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+
+from fintunnel.prompt import format_number
+from fintunnel.wire import HORIZON_MIN, Context, Figures, Signals
+
+from fintunnel_training.dataset.economics import expected_direction, indicator_meaning, news_kind
+from fintunnel_training.dataset.sources.figures import release_figures
+from fintunnel_training.dataset.sources.records import Event
+
+__all__ = ["explain", "explain_market"]
+
+_QUOTE_CHARACTERS = 18
+_HIGH_IMPORTANCE = 4
+
+
+def explain(event: Event, context: Context | None, rng: random.Random, *, horizon_min: int = HORIZON_MIN) -> str:
+    """The rationale of a news answer: what was published and how it compares, what it usually does to gold and the
+    dollar, and how the market had moved before."""
+    figures = release_figures(event)
+    parts = _release(figures, rng) if figures is not None and figures.actual is not None else _news(event.text, rng)
+    if event.importance is not None and event.importance >= _HIGH_IMPORTANCE and rng.random() < 0.7:
+        parts.append(
+            rng.choice(("重要性高，市场事先多有布局", "属于重点数据或消息，成交往往集中", "重要性靠前，预期差更受关注"))
+        )
+    if context is not None:
+        parts.append(_before(context, rng, horizon_min) + _agreement(figures, context, rng))
+    return "。".join(parts) + "。"
+
+
+def explain_market(
+    context: Context | None, signals: Signals | None, rng: random.Random, *, horizon_min: int = HORIZON_MIN
+) -> str:
+    """The answer to "priced in or waiting?": the market before, and which of the two signals it shows."""
+    if context is None or signals is None:
+        return "资料里没有发布前的行情，无法判断是预期兑现还是观望。"
+    reasons = []
+    if signals.priced_in:
+        reasons.append(
+            rng.choice(
+                (
+                    "涨跌幅度明显且与消息方向相符，属于预期兑现",
+                    "价格已提前反映消息，属于预期兑现",
+                    "先行的走势与消息一致，判断为预期兑现",
+                )
+            )
+        )
+    if signals.wait_and_see:
+        reasons.append(
+            rng.choice(
+                (
+                    "波动大而涨跌小，多空拉锯，属于观望",
+                    "振幅较宽却没有方向，市场在观望",
+                    "来回震荡没有净涨跌，判断为观望",
+                )
+            )
+        )
+    if not reasons:
+        reasons.append(
+            rng.choice(
+                (
+                    "既没有提前反映，也没有拉锯，两者都不明显",
+                    "未见预期兑现，也不算观望",
+                    "走势没有给出预期兑现或观望的迹象",
+                )
+            )
+        )
+    return f"{_before(context, rng, horizon_min)}。{'；'.join(reasons)}。"
+
+
+# --- what was published -----------------------------------------------------------------------------
+
+
+def _release(figures: Figures, rng: random.Random) -> list[str]:
+    unit = figures.unit or ""
+    actual_value = figures.actual or 0.0
+    actual = f"{format_number(actual_value)}{unit}"
+    reference, name = (figures.consensus, "预期") if figures.consensus is not None else (figures.previous, "前值")
+    if reference is None:
+        return [
+            rng.choice((f"实际值{actual}，没有可比的预期和前值", f"公布值为{actual}，缺少预期和前值作比较")),
+            rng.choice(("影响取决于市场此前的定价", "没有参照，金价更多跟随美元和仓位")),
+        ]
+    against = f"{name}{format_number(reference)}{unit}"
+    surprise = actual_value - reference
+    if abs(surprise) < 1e-9:
+        opening = rng.choice((f"实际值{actual}，与{against}一致", f"公布{actual}，符合{against}"))
+        meaning = rng.choice(
+            ("没有意外，金价更多由美元和仓位主导", "符合预想，增量信息有限", "预期差为零，关注点转向此前的走势")
+        )
+    else:
+        size = _difference(surprise, unit)
+        word = "高于" if surprise > 0 else "低于"
+        opening = rng.choice(
+            (
+                f"实际值{actual}，{word}{against}，相差{size}",
+                f"公布{actual}，较{against}{'高' if surprise > 0 else '低'}{size}",
+                f"数据{word}{against}：实际{actual}，差{size}",
+            )
+        )
+        meaning = rng.choice(indicator_meaning(figures, above=surprise > 0))
+    if name == "预期" and figures.previous is not None and rng.random() < 0.6:
+        opening += _against_previous(actual_value - figures.previous, figures.previous, unit)
+    return [opening, meaning]
+
+
+def _against_previous(change: float, previous: float, unit: str) -> str:
+    if abs(change) < 1e-9:
+        return f"，与前值{format_number(previous)}{unit}持平"
+    return f"，比前值{format_number(previous)}{unit}{'高' if change > 0 else '低'}{_difference(change, unit)}"
+
+
+def _difference(value: float, unit: str) -> str:
+    return format_number(abs(value)) + ("个百分点" if unit == "%" else unit)
+
+
+def _news(text: str, rng: random.Random) -> list[str]:
+    kind = news_kind(text)
+    headline = re.split(r"[】。！？]", re.sub(r'["\\<>「」]', "", text).lstrip("【"))[0]
+    quote = headline[:_QUOTE_CHARACTERS]
+    if len(headline) > len(quote):
+        quote = re.sub(r"[\s\d.:：,，]+$", "", quote) + "…"  # never half a number
+    # Never a mark first: after the JSON quote it would be tokenised together with it, unlike when it is served.
+    opening = rng.choice(
+        (
+            f"消息「{quote}」属于{kind.name}",
+            f"{kind.name}方面的消息：「{quote}」",
+            f"这条{kind.name}消息说的是「{quote}」",
+            f"从{kind.name}看，「{quote}」",
+        )
+    )
+    return [opening, rng.choice(kind.why)]
+
+
+# --- the market before ------------------------------------------------------------------------------
+
+
+def _before(context: Context, rng: random.Random, horizon_min: int) -> str:
+    move = context.pre_return * 100
+    flat = abs(move) < 0.005
+    moved = "基本持平" if flat else f"{'上涨' if move > 0 else '下跌'}{abs(move):.2f}%"
+    opening = rng.choice(
+        (f"此前{context.window_min}分钟", f"发布前{context.window_min}分钟金价", f"消息前{context.window_min}分钟金价")
+    )
+    text = f"{opening}{moved}，波幅{context.volatility * 100:.2f}%"
+    times = abs(context.pre_return) / context.typical_move
+    if not flat and rng.random() < 0.5:
+        text += rng.choice(
+            (f"，涨跌约为常见{horizon_min}分钟波动的{times:.1f}倍", f"，幅度是常见{horizon_min}分钟波动的{times:.1f}倍")
+        )
+    return text
+
+
+def _agreement(figures: Figures | None, context: Context, rng: random.Random) -> str:
+    """Whether the move before points where the surprise points: a comparison, no verdict."""
+    expected = expected_direction(figures)
+    if expected not in ("up", "down") or abs(context.pre_return) < 5e-5 or rng.random() < 0.4:
+        return ""
+    same = (context.pre_return > 0) == (expected == "up")
+    return rng.choice(
+        ("，与数据通常所指的方向一致", "，走在数据含义的同一侧")
+        if same
+        else ("，与数据通常所指的方向相反", "，走在数据含义的另一侧")
+    )

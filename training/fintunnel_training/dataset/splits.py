@@ -1,0 +1,69 @@
+"""The split by time: train, then validation, then test, with an embargo between them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from fintunnel_training.dataset.duplicates import cluster_texts, normalised
+from fintunnel_training.dataset.labels import LabelledEvent
+from fintunnel_training.dataset.market import WINDOW_MIN
+from fintunnel_training.instructions import SPLITS
+
+__all__ = ["drop_repeated", "embargo_min", "split_by_time"]
+
+_EVALUATION_SHARE = 0.15
+# At least 300 after the embargo, for validation and for test, where that leaves most events to training.
+_EVALUATION_ROWS = 320
+SIMILARITY = 0.6  # Jaccard of character 3-grams from which on two texts are one told twice
+
+
+def embargo_min(horizon_min: int) -> int:
+    """Neither a reaction nor a context window reaches from one split into the next."""
+    return WINDOW_MIN + horizon_min
+
+
+def drop_repeated(events: Sequence[LabelledEvent], dropped: Counter[str]) -> list[LabelledEvent]:
+    """Without those that repeat an earlier one word for word and figure for figure."""
+    seen: set[str] = set()
+    kept = []
+    for item in events:
+        key = normalised(item.event.text) + (item.event.figures.model_dump_json() if item.event.figures else "")
+        if key in seen:
+            dropped["same text as an earlier event"] += 1
+        else:
+            seen.add(key)
+            kept.append(item)
+    return kept
+
+
+def split_by_time(
+    events: Sequence[LabelledEvent], horizon_min: int, dropped: Counter[str]
+) -> dict[str, list[LabelledEvent]]:
+    """Cut `events`, in order of time, into 70 / 15 / 15 %.
+
+    What lies within the embargo after the split before is dropped, and so is a flash that nearly repeats one of an
+    earlier split. Calendar entries of one indicator resemble each other every month by their names; what they say is
+    in their figures, so only flashes are compared.
+    """
+    count = len(events)
+    held_out = max(round(count * _EVALUATION_SHARE), min(_EVALUATION_ROWS, count // 5))
+    ends = (count - 2 * held_out, count - held_out, count)
+    flashes = [number for number, item in enumerate(events) if item.event.kind == "flash"]
+    clusters = cluster_texts([events[number].event.text for number in flashes], SIMILARITY)
+    earliest = dict(zip(flashes, (flashes[first] for first in clusters), strict=True))
+    parts: dict[str, list[LabelledEvent]] = {}
+    start = 0
+    for split, end in zip(SPLITS, ends, strict=True):
+        opens = events[start - 1].event.minute + embargo_min(horizon_min) if start else 0
+        part = []
+        for number in range(start, end):
+            if events[number].event.minute < opens:
+                dropped["within the embargo between splits"] += 1
+            elif earliest.get(number, number) < start:
+                dropped["near-duplicate of a text in an earlier split"] += 1
+            else:
+                part.append(events[number])
+        parts[split] = part
+        start = end
+    return parts
