@@ -123,7 +123,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_says_what_to_do(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fintunnel_training.dataset.sources.database._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("fintunnel_training.dataset.sources.connection._BUSY_SECONDS", 0.05)
     with closing(sqlite3.connect(database)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         with pytest.raises(DatabaseError, match="被其他程序锁定"):

@@ -126,19 +126,19 @@ def test_a_rationale_states_the_surprise_with_sign_and_unit() -> None:
 
 def test_a_rationale_varies_and_compares_with_the_previous_figure_too() -> None:
     texts = {explain(release(2.5, 2.8), context(0.0012, 0.0035), random.Random(seed)) for seed in range(60)}
-    assert len(texts) > 30
+    assert len(texts) > 20
     assert any("比前值2%高0.5个百分点" in text for text in texts)
     assert any("2.4倍" in text for text in texts)  # 0.12 % is 2.4 times the typical 0.05 %
 
 
 def test_the_move_before_is_compared_with_where_the_surprise_points() -> None:
     def texts(pre_return: float) -> str:
-        return "".join(explain(release(2.5, 2.8), context(pre_return), random.Random(seed)) for seed in range(20))
+        return "".join(explain(release(2.5, 2.8), context(pre_return), random.Random(seed)) for seed in range(80))
 
     assert "方向一致" in texts(0.004) and "相反" not in texts(0.004)  # cool inflation points up
     assert "相反" in texts(-0.004) and "方向一致" not in texts(-0.004)
     german = release(2.5, 2.8, "德国7月CPI月率")  # argues both ways
-    assert "方向" not in "".join(explain(german, context(0.004), random.Random(seed)) for seed in range(20))
+    assert "方向" not in "".join(explain(german, context(0.004), random.Random(seed)) for seed in range(80))
 
 
 def test_a_rationale_quotes_no_half_number_and_no_json_quote() -> None:

@@ -12,7 +12,7 @@ from fintunnel_training.dataset.grounding import figures_not_in
 from fintunnel_training.dataset.reports.file_questions import find_figures, make_file_report
 from fintunnel_training.dataset.reports.files import SKIPPED_ZH, ReportLibrary, read_reports
 from fintunnel_training.dataset.reports.passages import ReportExample
-from fintunnel_training.errors import DataError
+from fintunnel_training.errors import DataError, OptionError
 from pypdf import PageObject, PdfReader, PdfWriter
 
 REPORT = (
@@ -188,7 +188,7 @@ def test_whatever_pypdf_raises_is_counted(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("name", ["没有", "文件.txt"])
 def test_a_folder_that_is_none_is_wrong_use(tmp_path: Path, name: str) -> None:
     (tmp_path / "文件.txt").write_text(REPORT, encoding="utf-8")
-    with pytest.raises(DataError, match="--reports .*请给出") as caught:
+    with pytest.raises(OptionError, match="--reports .*请给出") as caught:
         read_reports(tmp_path / name)
     assert caught.value.exit_status == 2
 

@@ -130,11 +130,11 @@ def _file_hash(db: str) -> str | None:
 
 def _account(card: dict[str, Any], asked: int | None) -> None:
     """What was read, dropped, made, and what to beware of."""
-    from fintunnel_training.dataset.card_markdown import DROPPED_ZH
+    from fintunnel_training.dataset.card_markdown import DROPPED_ZH, NO_EVENTS
 
     typer.echo(f"读到 {card['events_read']} 条事件，划分后：{_counts(card['events'])}")
     for reason, count in card["events_dropped"].items():
-        typer.echo(f"  去掉 {count} 条：{DROPPED_ZH.get(reason, reason)}")
+        typer.echo(f"  {'略过' if reason in NO_EVENTS else '去掉'} {count} 条：{DROPPED_ZH.get(reason, reason)}")
     for note in card["notes"]:
         typer.echo(f"  {note}")
     kinds = {kind: card["rows_by_kind"].get(kind, {}).get("train", 0) for kind in ("news", "market", "report")}

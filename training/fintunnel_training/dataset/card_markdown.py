@@ -6,7 +6,16 @@ from typing import Any
 
 from fintunnel_training.instructions import SPLITS
 
-__all__ = ["DROPPED_ZH", "card_markdown"]
+__all__ = ["DROPPED_ZH", "NO_EVENTS", "card_markdown"]
+
+# What these count are rows of prices, reactions and files, not events.
+NO_EVENTS = {
+    "price bar with an empty or non-positive price",
+    "second price bar of a minute",
+    "recorded reaction that is no number",
+    "recorded reaction over another span of time",
+    "malformed row of the news file",
+}
 
 DROPPED_ZH = {
     "unreadable time": "时间无法识别",
@@ -94,7 +103,7 @@ def _counts(card: dict[str, Any]) -> list[str]:
         f"反应取自记录 {reactions.get('recorded', 0):,} 条，由价格计算 {reactions.get('computed', 0):,} 条。"
         f"训练集用到 {card['training_events_used']:,} 条不同的事件。",
         "",
-        "| 去掉的原因 | 数目 |",
+        "| 去掉或略过的原因 | 数目 |",
         "| --- | ---: |",
         *(f"| {DROPPED_ZH.get(reason, reason)} | {count:,} |" for reason, count in dropped.items()),
         "",

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fintunnel.prompt import format_number
 from fintunnel.wire import HORIZON_MIN, Context, Figures, Signals
@@ -21,19 +23,48 @@ __all__ = ["explain", "explain_market"]
 
 _QUOTE_CHARACTERS = 18
 _HIGH_IMPORTANCE = 4
+# Asked for 160 tokens by default, an answer of so many characters ends by itself in an English vocabulary too.
+_LONG = 90
+_TRIES = 8
 
 
 def explain(event: Event, context: Context | None, rng: random.Random, *, horizon_min: int = HORIZON_MIN) -> str:
     """The rationale of a news answer: what was published and how it compares, what it usually does to gold and the
     dollar, and how the market had moved before."""
+    for _ in range(_TRIES):
+        text = _compose(event, context, _Wording(rng, horizon_min, extras=True))
+        if len(text) <= _LONG:
+            return text
+    return _compose(event, context, _Wording(rng, horizon_min, extras=False))
+
+
+@dataclass(frozen=True)
+class _Wording:
+    """Picks among wordings; `extras`: whether facts of second rank may stand."""
+
+    rng: random.Random
+    horizon_min: int
+    extras: bool
+
+    def choice(self, texts: Sequence[str]) -> str:
+        return self.rng.choice(texts)
+
+    def now_and_then(self, share: float) -> bool:
+        return self.rng.random() < share and self.extras
+
+
+def _compose(event: Event, context: Context | None, wording: _Wording) -> str:
     figures = release_figures(event)
-    parts = _release(figures, rng) if figures is not None and figures.actual is not None else _news(event.text, rng)
-    if event.importance is not None and event.importance >= _HIGH_IMPORTANCE and rng.random() < 0.7:
+    released = figures is not None and figures.actual is not None
+    parts = _release(figures, wording) if figures is not None and released else _news(event.text, wording)
+    if event.importance is not None and event.importance >= _HIGH_IMPORTANCE and wording.now_and_then(0.5):
         parts.append(
-            rng.choice(("重要性高，市场事先多有布局", "属于重点数据或消息，成交往往集中", "重要性靠前，预期差更受关注"))
+            wording.choice(
+                ("重要性高，市场事先多有布局", "属于重点数据或消息，成交往往集中", "重要性靠前，预期差更受关注")
+            )
         )
     if context is not None:
-        parts.append(_before(context, rng, horizon_min) + _agreement(figures, context, rng))
+        parts.append(_before(context, wording) + _agreement(figures, context, wording))
     return "。".join(parts) + "。"
 
 
@@ -74,41 +105,41 @@ def explain_market(
                 )
             )
         )
-    return f"{_before(context, rng, horizon_min)}。{'；'.join(reasons)}。"
+    return f"{_before(context, _Wording(rng, horizon_min, extras=True))}。{'；'.join(reasons)}。"
 
 
 # --- what was published -----------------------------------------------------------------------------
 
 
-def _release(figures: Figures, rng: random.Random) -> list[str]:
+def _release(figures: Figures, wording: _Wording) -> list[str]:
     unit = figures.unit or ""
     actual_value = figures.actual or 0.0
     actual = f"{format_number(actual_value)}{unit}"
     reference, name = (figures.consensus, "预期") if figures.consensus is not None else (figures.previous, "前值")
     if reference is None:
         return [
-            rng.choice((f"实际值{actual}，没有可比的预期和前值", f"公布值为{actual}，缺少预期和前值作比较")),
-            rng.choice(("影响取决于市场此前的定价", "没有参照，金价更多跟随美元和仓位")),
+            wording.choice((f"实际值{actual}，没有可比的预期和前值", f"公布值为{actual}，缺少预期和前值作比较")),
+            wording.choice(("影响取决于市场此前的定价", "没有参照，金价更多跟随美元和仓位")),
         ]
     against = f"{name}{format_number(reference)}{unit}"
     surprise = actual_value - reference
     if abs(surprise) < 1e-9:
-        opening = rng.choice((f"实际值{actual}，与{against}一致", f"公布{actual}，符合{against}"))
-        meaning = rng.choice(
+        opening = wording.choice((f"实际值{actual}，与{against}一致", f"公布{actual}，符合{against}"))
+        meaning = wording.choice(
             ("没有意外，金价更多由美元和仓位主导", "符合预想，增量信息有限", "预期差为零，关注点转向此前的走势")
         )
     else:
         size = _difference(surprise, unit)
         word = "高于" if surprise > 0 else "低于"
-        opening = rng.choice(
+        opening = wording.choice(
             (
                 f"实际值{actual}，{word}{against}，相差{size}",
                 f"公布{actual}，较{against}{'高' if surprise > 0 else '低'}{size}",
                 f"数据{word}{against}：实际{actual}，差{size}",
             )
         )
-        meaning = rng.choice(indicator_meaning(figures, above=surprise > 0))
-    if name == "预期" and figures.previous is not None and rng.random() < 0.6:
+        meaning = wording.choice(indicator_meaning(figures, above=surprise > 0))
+    if name == "预期" and figures.previous is not None and wording.now_and_then(0.6):
         opening += _against_previous(actual_value - figures.previous, figures.previous, unit)
     return [opening, meaning]
 
@@ -123,14 +154,14 @@ def _difference(value: float, unit: str) -> str:
     return format_number(abs(value)) + ("个百分点" if unit == "%" else unit)
 
 
-def _news(text: str, rng: random.Random) -> list[str]:
+def _news(text: str, wording: _Wording) -> list[str]:
     kind = news_kind(text)
     headline = re.split(r"[】。！？]", re.sub(r'["\\<>「」]', "", text).lstrip("【"))[0]
     quote = headline[:_QUOTE_CHARACTERS]
     if len(headline) > len(quote):
         quote = re.sub(r"[\s\d.:：,，]+$", "", quote) + "…"  # never half a number
     # Never a mark first: after the JSON quote it would be tokenised together with it, unlike when it is served.
-    opening = rng.choice(
+    opening = wording.choice(
         (
             f"消息「{quote}」属于{kind.name}",
             f"{kind.name}方面的消息：「{quote}」",
@@ -138,35 +169,38 @@ def _news(text: str, rng: random.Random) -> list[str]:
             f"从{kind.name}看，「{quote}」",
         )
     )
-    return [opening, rng.choice(kind.why)]
+    return [opening, wording.choice(kind.why)]
 
 
 # --- the market before ------------------------------------------------------------------------------
 
 
-def _before(context: Context, rng: random.Random, horizon_min: int) -> str:
+def _before(context: Context, wording: _Wording) -> str:
     move = context.pre_return * 100
     flat = abs(move) < 0.005
     moved = "基本持平" if flat else f"{'上涨' if move > 0 else '下跌'}{abs(move):.2f}%"
-    opening = rng.choice(
+    opening = wording.choice(
         (f"此前{context.window_min}分钟", f"发布前{context.window_min}分钟金价", f"消息前{context.window_min}分钟金价")
     )
     text = f"{opening}{moved}，波幅{context.volatility * 100:.2f}%"
     times = abs(context.pre_return) / context.typical_move
-    if not flat and rng.random() < 0.5:
-        text += rng.choice(
-            (f"，涨跌约为常见{horizon_min}分钟波动的{times:.1f}倍", f"，幅度是常见{horizon_min}分钟波动的{times:.1f}倍")
+    if not flat and wording.now_and_then(0.5):
+        text += wording.choice(
+            (
+                f"，涨跌约为常见{wording.horizon_min}分钟波动的{times:.1f}倍",
+                f"，幅度是常见{wording.horizon_min}分钟波动的{times:.1f}倍",
+            )
         )
     return text
 
 
-def _agreement(figures: Figures | None, context: Context, rng: random.Random) -> str:
+def _agreement(figures: Figures | None, context: Context, wording: _Wording) -> str:
     """Whether the move before points where the surprise points: a comparison, no verdict."""
     expected = expected_direction(figures)
-    if expected not in ("up", "down") or abs(context.pre_return) < 5e-5 or rng.random() < 0.4:
+    if expected not in ("up", "down") or abs(context.pre_return) < 5e-5 or not wording.now_and_then(0.6):
         return ""
     same = (context.pre_return > 0) == (expected == "up")
-    return rng.choice(
+    return wording.choice(
         ("，与数据通常所指的方向一致", "，走在数据含义的同一侧")
         if same
         else ("，与数据通常所指的方向相反", "，走在数据含义的另一侧")

@@ -21,7 +21,7 @@ from fintunnel_training.dataset.checks.repeated_rows import copies_across_splits
 from fintunnel_training.dataset.checks.row_classes import Balance, class_balance, row_classes, unbalanced
 from fintunnel_training.dataset.checks.token_lengths import TokenLengths, token_lengths
 from fintunnel_training.dataset.grounding import figures_not_in, hindsight
-from fintunnel_training.errors import DataError
+from fintunnel_training.errors import OptionError
 from fintunnel_training.instructions import split_paths
 
 __all__ = ["CheckReport", "check_files", "files_to_check"]
@@ -75,9 +75,7 @@ def files_to_check(file: Path, val: Path | None, test: Path | None) -> dict[str,
         if given is not None or beside[split].is_file():
             paths[split] = given or beside[split]
     if len({path.resolve() for path in paths.values()}) < len(paths):
-        failure = DataError("训练、验证、测试不能是同一个文件，请检查 FILE、--val 和 --test")
-        failure.exit_status = 2
-        raise failure
+        raise OptionError("训练、验证、测试不能是同一个文件，请检查 FILE、--val 和 --test")
     return paths
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fintunnel_training.dataset.checks.findings import Example, excerpt
-from fintunnel_training.errors import DataError
+from fintunnel_training.errors import DataError, OptionError
 from fintunnel_training.instructions import InstructionRow, parse_object, parse_row
 
 __all__ = ["CheckedFile", "CheckedRow", "read_rows"]
@@ -98,9 +98,7 @@ def _read(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         reason = {FileNotFoundError: "没有这个文件", IsADirectoryError: "这是一个文件夹，请给出里面的 .jsonl 文件"}
-        failure = DataError(f"无法读取 {path}：{reason.get(type(error), error.strerror)}")
-        failure.exit_status = 2
-        raise failure from error
+        raise OptionError(f"无法读取 {path}：{reason.get(type(error), error.strerror)}") from error
     return data.removeprefix(b"\xef\xbb\xbf")
 
 

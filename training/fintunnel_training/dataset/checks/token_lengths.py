@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from fintunnel_training.dataset.checks.checked_rows import CheckedRow
 from fintunnel_training.dataset.checks.findings import Example, Finding, found
-from fintunnel_training.errors import BaseModelError, DataError
+from fintunnel_training.dataset.tokens import open_tokenizer
+from fintunnel_training.errors import DataError
 
 __all__ = ["TokenLengths", "token_lengths"]
 
@@ -32,20 +33,12 @@ def token_lengths(
     """Encode every row as training does; only the tokenizer of `base` is loaded.
 
     Raises:
-        BaseModelError: no such base, or the model libraries are not installed.
+        BaseModelError: no such base.
+        OptionError: the model libraries are not installed.
     """
-    try:
-        from fintunnel_training.base import load_tokenizer, resolve_base
-        from fintunnel_training.encoding import encode_rows
+    tokenizer, base_id = open_tokenizer(base)
+    from fintunnel_training.encoding import encode_rows
 
-        resolved = resolve_base(base)
-        tokenizer = load_tokenizer(resolved)
-    except ModuleNotFoundError as error:
-        failure = BaseModelError(
-            f'检查 token 长度还需要 {error.name}。请运行：python -m pip install "fintunnel[training]"，或去掉 --base。'
-        )
-        failure.exit_status = 2
-        raise failure from error
     lengths: list[int] = []
     shortened: list[Example] = []
     dropped: list[Example] = []
@@ -64,7 +57,7 @@ def token_lengths(
         *found(
             "too_long",
             "错误",
-            f"答案放不进 {max_length} 个 token（{resolved.id}）",
+            f"答案放不进 {max_length} 个 token（{base_id}）",
             "训练会丢弃这些行，别的工具会截断答案。请缩短文本，或调大 --max-length。",
             dropped,
             total,
@@ -72,13 +65,13 @@ def token_lengths(
         *found(
             "shortened",
             "提示",
-            f"超过 {max_length} 个 token，训练时正文会被缩短（{resolved.id}）",
+            f"超过 {max_length} 个 token，训练时正文会被缩短（{base_id}）",
             "答案仍是完整的；想保留全文请调大 --max-length。",
             shortened,
             total,
         ),
     ]
-    return _summary(lengths, resolved.id, max_length), findings
+    return _summary(lengths, base_id, max_length), findings
 
 
 def _summary(lengths: Sequence[int], base: str, max_length: int) -> TokenLengths | None:

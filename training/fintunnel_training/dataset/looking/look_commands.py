@@ -130,14 +130,12 @@ def preview(
     from fintunnel_training.dataset.looking.preview import choose, row_panel
     from fintunnel_training.dataset.looking.stats import load_counter, token_lengths
     from fintunnel_training.dataset.looking.terminal_text import visible
-    from fintunnel_training.errors import DataError
+    from fintunnel_training.errors import OptionError
     from fintunnel_training.instructions import split_paths
 
     path = split_paths(data)[split]
     if path != data and data.is_file() and not path.is_file():
-        error = DataError(f"没有 {path}：{data} 旁边没有这个划分。去掉 --split 可看 {data.name} 本身。")
-        error.exit_status = 2
-        raise error
+        raise OptionError(f"没有 {path}：{data} 旁边没有这个划分。去掉 --split 可看 {data.name} 本身。")
     rows, bad = read_rows(path)
     chosen = choose(rows, count, kind=kind, seed=seed)
     tokenizer = load_counter(base)[0] if base is not None else None

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from fintunnel_training.dataset.looking.looked import OTHER, Row, event_key, named
 from fintunnel_training.dataset.looking.terminal_text import visible, wrap
-from fintunnel_training.errors import DataError
+from fintunnel_training.errors import OptionError
 
 __all__ = ["KINDS_ZH", "SPLITS_ZH", "STYLES_ZH", "choose", "row_panel"]
 
@@ -52,9 +52,7 @@ def choose(rows: Sequence[Row], count: int, *, kind: str | None = None, seed: in
     if not chosen:
         there = Counter(named(row, "kind") for row in rows)
         listed = "，".join(f"{visible(KINDS_ZH.get(name, name))} {n} 行" for name, n in there.most_common(5))
-        error = DataError(f"这个文件里没有“{KINDS_ZH.get(kind or '', kind)}”类型的行（有：{listed}）")
-        error.exit_status = 2
-        raise error
+        raise OptionError(f"这个文件里没有“{KINDS_ZH.get(kind or '', kind)}”类型的行（有：{listed}）")
     if seed is None:
         return chosen[:count]
     numbers = sorted(random.Random(seed).sample(range(len(chosen)), min(count, len(chosen))))

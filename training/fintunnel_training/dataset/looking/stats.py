@@ -11,7 +11,7 @@ from fintunnel.prompt import Prompt
 from fintunnel.wire import DIRECTIONS, IMPACTS, SIGNALS
 from tqdm import tqdm
 
-from fintunnel_training.base import EMBEDDED, load_tokenizer, prompt_text, resolve_base
+from fintunnel_training.base import EMBEDDED, prompt_text
 from fintunnel_training.dataset.looking.looked import (
     OTHER,
     Looked,
@@ -22,7 +22,8 @@ from fintunnel_training.dataset.looking.looked import (
     published_at,
     request_of,
 )
-from fintunnel_training.errors import BaseModelError, DataError
+from fintunnel_training.dataset.tokens import open_tokenizer
+from fintunnel_training.errors import BaseModelError, OptionError
 
 __all__ = [
     "MAX_LENGTH",
@@ -159,17 +160,11 @@ def load_counter(base: str | None) -> tuple[Any | None, list[str]]:
     download, or nothing where that is not installed.
 
     Raises:
-        DataError, BaseModelError: the base that was asked for cannot count.
+        OptionError, BaseModelError: the base that was asked for cannot count.
     """
     try:
-        tokenizer = load_tokenizer(resolve_base(base or EMBEDDED))
-    except ModuleNotFoundError as error:
-        if base is not None:
-            wanted = (
-                f'数 token 还需要 {error.name}。请运行：python -m pip install "fintunnel[training]"，或去掉 --base。'
-            )
-            raise DataError(wanted) from error
-    except BaseModelError:
+        tokenizer, _ = open_tokenizer(base or EMBEDDED)
+    except (OptionError, BaseModelError):
         if base is not None:
             raise
     else:

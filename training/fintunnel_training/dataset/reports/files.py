@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fintunnel.wire import Passage
 
-from fintunnel_training.errors import DataError
+from fintunnel_training.errors import DataError, OptionError
 
 __all__ = ["SKIPPED_ZH", "ReportLibrary", "read_reports"]
 
@@ -74,7 +74,7 @@ def read_reports(folder: Path) -> ReportLibrary:
     """
     if not os.path.isdir(folder):
         problem = "不是文件夹" if os.path.exists(folder) else "不存在"
-        raise _wrong_use(f"--reports {folder}：{problem}。请给出放有 PDF、TXT 或 MD 报告的文件夹。")
+        raise OptionError(f"--reports {folder}：{problem}。请给出放有 PDF、TXT 或 MD 报告的文件夹。")
     skipped: dict[str, list[str]] = {}
     passages: list[Passage] = []
     files = 0
@@ -92,12 +92,6 @@ def read_reports(folder: Path) -> ReportLibrary:
         reasons = "；".join(f"{SKIPPED_ZH[reason]}：{_few(names)}" for reason, names in skipped.items())
         raise DataError(f"--reports {folder} 里没有可用的报告（PDF、TXT、MD）。{reasons or '文件夹里没有这类文件'}。")
     return ReportLibrary(tuple(passages), files, skipped)
-
-
-def _wrong_use(message: str) -> DataError:
-    error = DataError(message)
-    error.exit_status = 2
-    return error
 
 
 def _few(names: list[str]) -> str:

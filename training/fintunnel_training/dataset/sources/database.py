@@ -7,35 +7,28 @@ Tables: `events` (flashes and calendar entries), `prices_m1` (minute bars), and,
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 import sqlalchemy as sa
 from fintunnel.wire import HORIZON_MIN
-from sqlalchemy.exc import SQLAlchemyError
 
+from fintunnel_training.dataset.sources.connection import connected, decode
 from fintunnel_training.dataset.sources.figures import parse_release
 from fintunnel_training.dataset.sources.records import BEIJING, PRICES_SCHEMA, Event, Market, to_minute
 from fintunnel_training.errors import DatabaseError
 
-__all__ = ["is_url", "read_database"]
+__all__ = ["read_database"]
 
 _OPTIONAL = ("source", "name", "content", "star", "previous", "consensus", "actual", "unit")
-_BUSY_SECONDS = 5.0
 _BATCH = 50_000
 _MAX_TICKER = 20  # what a request's context may hold
 # A recorded reaction counts when it begins and ends this close to where it should: prices that had stopped
 # (weekend, holiday) were recorded as the last price known.
 _TOLERANCE_MIN = 2
-
-
-def is_url(source: str) -> bool:
-    return "://" in source
 
 
 def read_database(
@@ -53,7 +46,7 @@ def read_database(
     """
     if not 1 <= len(ticker) <= _MAX_TICKER:
         raise DatabaseError(f"行情代码应有 1 到 {_MAX_TICKER} 个字符：{ticker!r}")
-    with _connected(str(source)) as (connection, shown):
+    with connected(str(source)) as (connection, shown):
         columns = _columns(connection)
         notes = _check_schema(columns, shown, need_events=need_events)
         skipped: Counter[str] = Counter()
@@ -67,80 +60,6 @@ def read_database(
     if need_events and not events:
         raise DatabaseError(f"{shown} 里没有可用的事件（events），无法生成指令集。")
     return Market(ticker, events, prices, returns, skipped, horizon_min, shown, notes)
-
-
-# --- opening ----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _connected(source: str) -> Iterator[tuple[sa.Connection, str]]:
-    """A read-only connection, and the source's name as it may be shown: without a password."""
-    engine, shown = _engine(source)
-    try:
-        with engine.connect() as connection:
-            if engine.dialect.name in ("mysql", "mariadb"):
-                connection.execute(sa.text("SET TRANSACTION READ ONLY"))
-            elif engine.dialect.name == "postgresql":
-                connection = connection.execution_options(postgresql_readonly=True)
-            yield connection, shown
-    except (SQLAlchemyError, sqlite3.Error, ModuleNotFoundError) as error:
-        raise _named(error, shown) from error
-    finally:
-        engine.dispose()
-
-
-def _engine(source: str) -> tuple[sa.Engine, str]:
-    if is_url(source):
-        try:
-            url = sa.make_url(source)
-            shown = url.render_as_string(hide_password=True)
-            if url.get_backend_name() != "sqlite":
-                return sa.create_engine(url), shown
-        except (SQLAlchemyError, ValueError) as error:
-            raise DatabaseError("数据库地址无法识别，应形如 postgresql+psycopg://用户@主机/库名") from error
-        except ModuleNotFoundError as error:
-            raise DatabaseError(f"{shown} 需要驱动 {error.name}。请运行：python -m pip install {error.name}") from error
-        source = url.database or ""
-    path = Path(source)
-    if not path.is_file():
-        raise DatabaseError(f"找不到数据库文件：{path}")
-
-    def connect() -> sqlite3.Connection:
-        # In WAL mode even a reader makes files beside the database, unless told that nobody is writing.
-        nobody_writes = _is_wal(path) and not path.with_name(path.name + "-wal").exists()
-        options = "mode=ro&immutable=1" if nobody_writes else "mode=ro"
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True, timeout=_BUSY_SECONDS)
-        connection.text_factory = _decode
-        return connection
-
-    return sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool), str(path)
-
-
-def _is_wal(path: Path) -> bool:
-    """SQLite's file format: the read version at offset 19 is 2 for a database in WAL mode."""
-    try:
-        with path.open("rb") as file:
-            return file.read(20)[19:] == b"\x02"
-    except OSError:
-        return False
-
-
-def _decode(raw: bytes) -> str:
-    """Text columns should be UTF-8; on Windows some tools wrote GBK into them."""
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("gb18030", "replace")
-
-
-def _named(error: Exception, shown: str) -> DatabaseError:
-    original = getattr(error, "orig", None) or error
-    text = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
-    if "locked" in text or "busy" in text:
-        return DatabaseError(f"数据库被其他程序锁定：{shown}。请关闭正在写入它的程序后重试。")
-    if isinstance(original, sqlite3.DatabaseError) and not isinstance(original, sqlite3.OperationalError):
-        return DatabaseError(f"{shown} 不是完好的 SQLite 数据库：{text}")
-    return DatabaseError(f"无法读取数据库 {shown}：{text}")
 
 
 # --- schema -----------------------------------------------------------------------------------------
@@ -211,7 +130,7 @@ def _read_events(connection: sa.Connection, columns: set[str], skipped: Counter[
     events: dict[str, Event] = {}
     for values in _select(connection, "events", present, {}):
         row: dict[str, Any] = dict.fromkeys(_OPTIONAL) | {
-            name: _decode(value) if isinstance(value, bytes) else value
+            name: decode(value) if isinstance(value, bytes) else value
             for name, value in zip(present, values, strict=True)
         }
         try:
@@ -247,8 +166,8 @@ def _event(event_id: str, minute: int, row: dict[str, Any]) -> Event | str:
     text = " ".join(text.split())
     if not text:
         return "empty text"
-    star = row["star"]
-    importance = int(star) if isinstance(star, (int, float)) and 1 <= star <= 5 else None
+    star = _number(row["star"])
+    importance = int(star) if star is not None and 1 <= star <= 5 else None
     return Event(event_id, kind, minute, text, importance, figures)
 
 
@@ -306,14 +225,16 @@ def _numbers(name: str, column: Sequence[object]) -> pl.Series:
     """A column as floats; null where a value is no number."""
     try:
         return pl.Series(name, column, pl.Float64, strict=True)
-    except TypeError:
-        numbers: list[float | None] = []
-        for value in column:
-            try:
-                numbers.append(float(value))  # type: ignore[arg-type]  # what is no number raises
-            except (TypeError, ValueError):
-                numbers.append(None)
-        return pl.Series(name, numbers, pl.Float64)
+    except TypeError:  # servers give Decimals, SQLite anything
+        return pl.Series(name, [_number(value) for value in column], pl.Float64)
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value)  # type: ignore[arg-type]  # what is no number raises
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _read_returns(
@@ -326,12 +247,13 @@ def _read_returns(
     returns = {}
     for row in _select(connection, "event_impacts", names, {"ticker": ticker, "window_min": horizon_min}):
         event_id, ret, *span = tuple(row)
-        if not isinstance(ret, (int, float)) or not math.isfinite(ret) or ret <= -1:
+        number = _number(ret)
+        if number is None or number <= -1:
             skipped["recorded reaction that is no number"] += 1
             continue
         begins, ends = (_minute(time, None) for time in span) if span else (None, None)
         if begins is not None and ends is not None and abs(ends - begins - horizon_min) > _TOLERANCE_MIN:
             skipped["recorded reaction over another span of time"] += 1
             continue
-        returns[str(event_id)] = float(ret)
+        returns[str(event_id)] = number
     return returns
