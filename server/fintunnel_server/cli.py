@@ -17,7 +17,7 @@ from fintunnel_server.errors import ServerError, SettingsError
 
 __all__ = ["serve"]
 
-serve = typer.Typer(help="启动 /analyze 服务")
+serve = typer.Typer(add_completion=False, rich_markup_mode=None, help="启动 /analyze 服务")
 
 
 @serve.callback(invoke_without_command=True)

@@ -9,7 +9,7 @@ import typer
 
 __all__ = ["train"]
 
-train = typer.Typer(help="训练 4-bit LoRA 适配器")
+train = typer.Typer(add_completion=False, rich_markup_mode=None, help="训练 4-bit LoRA 适配器")
 
 
 @train.callback(invoke_without_command=True)

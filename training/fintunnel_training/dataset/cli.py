@@ -14,7 +14,7 @@ from fintunnel_training.dataset.teacher.augment_command import augment
 
 __all__ = ["dataset"]
 
-dataset = typer.Typer(no_args_is_help=True, help="从数据库生成指令集")
+dataset = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="从数据库生成指令集")
 
 
 @dataset.callback()
@@ -22,7 +22,6 @@ def _dataset() -> None:
     """从数据库生成指令集"""
 
 
-@dataset.command("sample")
 def sample(out: Annotated[Path, typer.Option(help="要写的 SQLite 文件")]) -> None:
     """写出自带的示例数据库（2025 年 8—9 月）。"""
     from fintunnel_training.dataset.sources.sample_database import build_sample_database
@@ -36,3 +35,4 @@ dataset.command("check")(check)
 dataset.command("stats")(stats)
 dataset.command("preview")(preview)
 dataset.command("augment")(augment)
+dataset.command("sample")(sample)

@@ -35,7 +35,7 @@ COMPANY_PASSAGES: dict[str, tuple[str, ...]] = {
 }
 _AT_YEAR_END = ("balance", "liquidity")
 # Of all passages, where distractors can be left out: a row then has about 490 tokens of the embedded base model, whose
-# vocabulary is English, and 200 of deepseek-llm's.
+# vocabulary is English.
 _MAX_CHARACTERS = 120
 
 Fact = tuple[str, str, str]  # whose, which period, which item
