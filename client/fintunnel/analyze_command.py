@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from fintunnel.chinese import LABELS_ZH
 from fintunnel.deepseek_client import DeepSeekClient
 from fintunnel.wire import NewsAnalysis
 
@@ -14,16 +15,6 @@ __all__ = ["analyze"]
 
 _BAR_CELLS = 24
 _Label = TypeVar("_Label", bound=str)
-_NAMES = {
-    "low": "低",
-    "medium": "中",
-    "high": "高",
-    "bearish": "利空",
-    "neutral": "中性",
-    "bullish": "利好",
-    "priced_in": "预期兑现",
-    "wait_and_see": "观望",
-}
 
 
 def analyze(
@@ -45,7 +36,7 @@ def _show(analysis: NewsAnalysis) -> None:
     _field("影响", analysis.impact, analysis.impact_probs)
     _field("方向", analysis.direction, analysis.direction_probs)
     if analysis.signals is not None:
-        typer.echo(f"信号  {'、'.join(_NAMES[signal] for signal in analysis.signals) or '无'}")
+        typer.echo(f"信号  {'、'.join(LABELS_ZH[signal] for signal in analysis.signals) or '无'}")
     if analysis.rationale:
         typer.echo(f"理由  {analysis.rationale}")
     model = analysis.model
@@ -58,10 +49,10 @@ def _show(analysis: NewsAnalysis) -> None:
 
 
 def _field(title: str, label: _Label, probabilities: Mapping[_Label, float] | None) -> None:
-    typer.echo(f"{title}  {_NAMES[label]}")
+    typer.echo(f"{title}  {LABELS_ZH[label]}")
     for name, probability in (probabilities or {}).items():
         bar = "█" * round(probability * _BAR_CELLS)
         colour = typer.colors.GREEN if name == label else None
         # A Chinese character is two cells wide: pad by width, not by count.
-        padding = " " * (4 - 2 * len(_NAMES[name]))
-        typer.secho(f"      {_NAMES[name]}{padding} {bar:<{_BAR_CELLS}} {probability:6.1%}", fg=colour)
+        padding = " " * (4 - 2 * len(LABELS_ZH[name]))
+        typer.secho(f"      {LABELS_ZH[name]}{padding} {bar:<{_BAR_CELLS}} {probability:6.1%}", fg=colour)

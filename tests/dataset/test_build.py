@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from fintunnel.cli import main
 from fintunnel.wire import Edges
-from fintunnel_training.dataset.build import BuildOptions, Dataset, build_dataset
+from fintunnel_training.dataset.build import Dataset, build_dataset
 from fintunnel_training.dataset.files import write_dataset
+from fintunnel_training.dataset.options import BuildOptions
 from fintunnel_training.dataset.sources.database import read_database
 from fintunnel_training.dataset.sources.records import Market
 from fintunnel_training.errors import DatabaseError, DataError

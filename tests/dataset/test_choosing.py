@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from fintunnel_training.dataset.build import BuildOptions, Dataset, build_dataset
-from fintunnel_training.dataset.choosing import Balance, Mix, parse_mix
+from fintunnel_training.dataset.build import Dataset, build_dataset
 from fintunnel_training.dataset.cleaning import reason_to_drop
+from fintunnel_training.dataset.options import Balance, BuildOptions, Mix, parse_mix
 from fintunnel_training.dataset.rows import Row
 from fintunnel_training.dataset.sources.database import read_database
 from fintunnel_training.dataset.sources.records import Event, Market, to_minute

@@ -12,8 +12,9 @@ import pytest
 from fintunnel.cli import main
 from fintunnel.prompt import Style
 from fintunnel.wire import Edges
-from fintunnel_training.dataset.build import BuildOptions, Funnel, build_dataset, label_events
+from fintunnel_training.dataset.build import build_dataset, label_events
 from fintunnel_training.dataset.labels import LabelledEvent, compute_edges
+from fintunnel_training.dataset.options import BuildOptions, Funnel
 from fintunnel_training.dataset.rows import Choice, Row, news_row
 from fintunnel_training.dataset.sources.database import read_database
 from fintunnel_training.dataset.sources.records import Event, Market

@@ -9,18 +9,18 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from fintunnel.wire import Context, Edges
 
 from fintunnel_training.dataset.card import make_card
-from fintunnel_training.dataset.choosing import Balance, Mix, choose_evaluation, choose_training
+from fintunnel_training.dataset.choosing import choose_evaluation, choose_training
 from fintunnel_training.dataset.cleaning import reason_to_drop
 from fintunnel_training.dataset.labels import LabelledEvent, compute_edges
 from fintunnel_training.dataset.market import WINDOW_MIN, pre_windows, returns_after, typical_moves
+from fintunnel_training.dataset.options import BuildOptions, Funnel
 from fintunnel_training.dataset.reports.files import ReportLibrary
 from fintunnel_training.dataset.reports.rows import report_rows
 from fintunnel_training.dataset.rows import Choice, Row, news_row
@@ -33,33 +33,6 @@ __all__ = ["BuildOptions", "Dataset", "Funnel", "build_dataset", "label_events",
 
 _MIN_TRAINING_EVENTS = 20
 _REWORDINGS = 50
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """`num_samples`: training rows, None for as many as use every training event once. `balance`: None balances
-    impact where a number of rows is given (which leaves the directions within an impact as they are) and nothing where
-    everything is taken. `since`, `until`:
-    whole days in Beijing time, both included."""
-
-    num_samples: int | None = 300
-    seed: int = 42
-    mix: Mix = field(default_factory=Mix)
-    balance: Balance | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-    @property
-    def effective_balance(self) -> Balance:
-        return self.balance or ("none" if self.num_samples is None else "impact")
-
-
-@dataclass
-class Funnel:
-    """Counts at each step from what was read to what was used."""
-
-    dropped: Counter[str]
-    reactions: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)

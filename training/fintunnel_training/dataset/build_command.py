@@ -51,9 +51,9 @@ def build(
     ] = None,
 ) -> None:
     """读取事件与行情，写出 Instruction-Input-Output 指令集（训练、验证、测试按时间划分）和数据卡。"""
-    from fintunnel_training.dataset.build import BuildOptions, build_dataset, with_baselines
-    from fintunnel_training.dataset.choosing import parse_mix
+    from fintunnel_training.dataset.build import build_dataset, with_baselines
     from fintunnel_training.dataset.files import write_dataset
+    from fintunnel_training.dataset.options import BuildOptions, parse_mix
     from fintunnel_training.dataset.reports.files import read_reports
 
     options = BuildOptions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fintunnel
 from fintunnel.prompt import PROMPT_VERSION
@@ -12,12 +12,10 @@ from fintunnel.wire import SIGNALS, Edges
 
 from fintunnel_training.dataset.labels import LabelledEvent
 from fintunnel_training.dataset.market import WINDOW_MIN
+from fintunnel_training.dataset.options import BuildOptions, Funnel
 from fintunnel_training.dataset.rows import Row
 from fintunnel_training.dataset.sources.records import Market, from_minute
 from fintunnel_training.instructions import SPLITS
-
-if TYPE_CHECKING:
-    from fintunnel_training.dataset.build import BuildOptions, Funnel
 
 __all__ = ["KNOWN_LIMITS", "make_card"]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fintunnel.chinese import LABELS_ZH
+
 from fintunnel_training.instructions import SPLITS
 
 __all__ = ["DROPPED_ZH", "NO_EVENTS", "card_markdown"]
@@ -40,14 +42,7 @@ DROPPED_ZH = {
 _KIND_ZH = {"news": "新闻", "market": "市场分析", "report": "财报问答"}
 _STYLE_ZH = {"json": "JSON", "news_prose": "新闻散文", "market_prose": "市场散文"}
 _LABEL_ZH = {
-    "low": "低",
-    "medium": "中",
-    "high": "高",
-    "bearish": "利空",
-    "neutral": "中性",
-    "bullish": "利好",
-    "priced_in": "预期兑现",
-    "wait_and_see": "观望",
+    **LABELS_ZH,
     "priced_in+wait_and_see": "两者都有",
     "neither": "都没有",
 }

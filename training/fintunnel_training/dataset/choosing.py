@@ -4,59 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import Literal
 
 from fintunnel.prompt import Style
 from fintunnel.wire import Edges
 
 from fintunnel_training.dataset.labels import LabelledEvent, direction_label, impact_label, signal_labels
+from fintunnel_training.dataset.options import Balance
 from fintunnel_training.dataset.rows import Choice
-from fintunnel_training.errors import OptionError
 
-__all__ = ["Balance", "Mix", "choose_evaluation", "choose_training", "parse_mix"]
-
-Balance = Literal["none", "impact", "direction", "both"]
+__all__ = ["choose_evaluation", "choose_training"]
 
 _PROSE_SHARE = 1 / 3
 _WITHOUT_CONTEXT_SHARE = 0.3
-
-
-@dataclass(frozen=True)
-class Mix:
-    """Shares of news, market and report rows; they add up to 1."""
-
-    news: float = 0.6
-    market: float = 0.2
-    report: float = 0.2
-
-    def counts(self, total: int | None, events: int) -> tuple[int, int, int]:
-        """Rows of each kind: `total` altogether, or, where that is None, a news row for each of `events`."""
-        if total is None:
-            return events, round(events * self.market / self.news), round(events * self.report / self.news)
-        report, market = round(total * self.report), round(total * self.market)
-        return total - report - market, market, report
-
-    def report_rows_beside(self, events: int) -> int:
-        """Report rows in an evaluation split of `events` news rows, which stand for news and market together."""
-        return round(events * self.report / (1 - self.report))
-
-
-def parse_mix(text: str) -> Mix:
-    """`60/20/20` → the shares of news, market and report rows.
-
-    Raises:
-        OptionError: not three shares, or no news at all.
-    """
-    try:
-        shares = [float(part) for part in text.split("/")]
-    except ValueError:
-        shares = []
-    if len(shares) != 3 or not all(0 <= share < 1e9 for share in shares) or shares[0] <= 0:
-        raise OptionError(f"--mix 应是三个比例“新闻/市场分析/财报问答”，新闻大于 0，例如 60/20/20，不是 {text!r}")
-    total = sum(shares)
-    return Mix(*(share / total for share in shares))
 
 
 def choose_training(

@@ -10,8 +10,9 @@ import random
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fintunnel.chinese import LABELS_ZH
 from fintunnel.prompt import PROMPT_VERSION, Style, render_news_answer, render_prompt, render_report_answer
-from fintunnel.wire import HORIZON_MIN, Context, Direction, Edges, Impact, NewsRequest, ReportRequest
+from fintunnel.wire import HORIZON_MIN, Context, Edges, NewsRequest, ReportRequest
 
 from fintunnel_training.dataset.labels import LabelledEvent, direction_label, impact_label, signal_labels
 from fintunnel_training.dataset.rationale import explain, explain_market
@@ -23,8 +24,6 @@ __all__ = ["Choice", "Row", "news_row", "report_row"]
 Row = dict[str, Any]
 
 _MAX_TEXT = 4000  # what a request may hold
-_IMPACT_ZH: dict[Impact, str] = {"low": "低", "medium": "中", "high": "高"}
-_DIRECTION_ZH: dict[Direction, str] = {"bearish": "利空", "neutral": "中性", "bullish": "利好"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def news_row(choice: Choice, edges: Edges, split: str, seed: int, horizon_min: i
         answer = (
             render_news_answer(impact, direction, signals, rationale)
             if style == "json"
-            else f"影响程度：{_IMPACT_ZH[impact]}；短线方向：{_DIRECTION_ZH[direction]}。{rationale}"
+            else f"影响程度：{LABELS_ZH[impact]}；短线方向：{LABELS_ZH[direction]}。{rationale}"
         )
     meta = {
         "event_id": event.id,

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from fintunnel.chinese import LABELS_ZH
+
 from fintunnel_training.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ _FONTS = (
 )
 _NEEDED = "标签随时间的变化影响程度短线方向利空中性训练集验证测试样本长度构成意外金价反应（，："
 
-_CLASSES = {"low": "低", "medium": "中", "high": "高", "bearish": "利空", "neutral": "中性", "bullish": "利好"}
+
 _SPLITS = {
     "train": ("训练集", "training"),
     "val": ("验证集", "validation"),
@@ -107,7 +109,7 @@ class Words:
         return chinese if self.chinese else english
 
     def label(self, name: str) -> str:
-        return self(_CLASSES[name], name)
+        return self(LABELS_ZH[name], name)
 
     def split(self, name: str) -> str:
         return self(*_SPLITS[name])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
+from fintunnel.chinese import LABELS_ZH
 from fintunnel.wire import DIRECTIONS, IMPACTS, SIGNALS
 from rich import box
 from rich.table import Table
@@ -16,17 +17,7 @@ from fintunnel_training.dataset.looking.terminal_text import visible
 
 __all__ = ["length_figures", "tables"]
 
-_NAMES = {
-    "low": "低",
-    "medium": "中",
-    "high": "高",
-    "bearish": "利空",
-    "neutral": "中性",
-    "bullish": "利好",
-    "priced_in": "预期兑现",
-    "wait_and_see": "观望",
-    "other": "其他",
-}
+_NAMES = {**LABELS_ZH, "other": "其他"}
 _MONTHS_AT_MOST = 24
 
 

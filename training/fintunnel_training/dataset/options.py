@@ -1,0 +1,77 @@
+"""What a build is told: how many rows, which mix and balance, which days; and what it counts on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from fintunnel_training.errors import OptionError
+
+__all__ = ["Balance", "BuildOptions", "Funnel", "Mix", "parse_mix"]
+
+Balance = Literal["none", "impact", "direction", "both"]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Shares of news, market and report rows; they add up to 1."""
+
+    news: float = 0.6
+    market: float = 0.2
+    report: float = 0.2
+
+    def counts(self, total: int | None, events: int) -> tuple[int, int, int]:
+        """Rows of each kind: `total` altogether, or, where that is None, a news row for each of `events`."""
+        if total is None:
+            return events, round(events * self.market / self.news), round(events * self.report / self.news)
+        report, market = round(total * self.report), round(total * self.market)
+        return total - report - market, market, report
+
+    def report_rows_beside(self, events: int) -> int:
+        """Report rows in an evaluation split of `events` news rows, which stand for news and market together."""
+        return round(events * self.report / (1 - self.report))
+
+
+def parse_mix(text: str) -> Mix:
+    """`60/20/20` → the shares of news, market and report rows.
+
+    Raises:
+        OptionError: not three shares, or no news at all.
+    """
+    try:
+        shares = [float(part) for part in text.split("/")]
+    except ValueError:
+        shares = []
+    if len(shares) != 3 or not all(0 <= share < 1e9 for share in shares) or shares[0] <= 0:
+        raise OptionError(f"--mix 应是三个比例“新闻/市场分析/财报问答”，新闻大于 0，例如 60/20/20，不是 {text!r}")
+    total = sum(shares)
+    return Mix(*(share / total for share in shares))
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """`num_samples`: training rows, None for as many as use every training event once. `balance`: None balances
+    impact where a number of rows is given (which leaves the directions within an impact as they are) and nothing where
+    everything is taken. `since`, `until`:
+    whole days in Beijing time, both included."""
+
+    num_samples: int | None = 300
+    seed: int = 42
+    mix: Mix = field(default_factory=Mix)
+    balance: Balance | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def effective_balance(self) -> Balance:
+        return self.balance or ("none" if self.num_samples is None else "impact")
+
+
+@dataclass
+class Funnel:
+    """Counts at each step from what was read to what was used."""
+
+    dropped: Counter[str]
+    reactions: Counter[str] = field(default_factory=Counter)
