@@ -67,7 +67,7 @@ def build(database: Path, out: Path, samples: str) -> tuple[float, float]:
     if status != 0:
         raise SystemExit(f"build failed: {status}")
     # Linux counts in KiB, macOS in bytes.
-    return took, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return took, usage.ru_maxrss / 1e6 * (1 if sys.platform == "darwin" else 1024)
 
 
 def say(text: str) -> None:

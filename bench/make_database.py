@@ -20,7 +20,7 @@ PRICES = 736_304
 _START = datetime(2023, 10, 2, 0, 0)
 _BEIJING_AHEAD = timedelta(hours=8)
 _WEEK_MINUTES = 5 * 24 * 60
-_CALENDAR_SHARE = 344 / 2692  # as in the real excerpt
+_CALENDAR_SHARE = 0.13  # as in a real database of three months
 _REPOSTED_SHARE = 0.04  # flashes that repeat an earlier one with a few characters changed
 _NAMES = ("美国CPI年率(%)", "美国非农就业人口变动(万人)", "美国零售销售月率(%)", "欧元区制造业PMI", "中国出口年率(%)")
 _BATCH = 20_000
@@ -63,7 +63,7 @@ def _event(number: int, minute: int, rng: np.random.Generator, texts: _Texts) ->
     if rng.random() >= _CALENDAR_SHARE:
         return (f"flash:{number}", "flash", *times, None, texts.next(), None, None, None, None)
     figures = [f"{value:.1f}%" for value in rng.normal(2, 1, 3)]
-    name = f"{_NAMES[number % len(_NAMES)]}"
+    name = _NAMES[number % len(_NAMES)]
     return (f"calendar:{number}", "calendar", *times, name, None, int(rng.integers(1, 6)), *figures)
 
 

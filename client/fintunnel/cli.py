@@ -62,7 +62,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _fail(message: str, status: int, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    typer.echo(f"[错误] {message}", err=True)
+    # What is quoted from a file or a database may hold control sequences: shown, never sent to the terminal.
+    shown = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in message)
+    typer.echo(f"[错误] {shown}", err=True)
     raise SystemExit(status)
 
 
@@ -90,6 +92,12 @@ def _add_command(entry_point: EntryPoint) -> None:
             status = command(args=context.args, prog_name=f"fintunnel {name}", standalone_mode=False)
         except ModuleNotFoundError as error:
             raise _missing_extra(name, error) from error
+        except Exception as error:
+            # Wrong use in click's sense: typer carries a click of its own, whose classes are not public.
+            message = getattr(error, "format_message", None)
+            if message is None or type(error).__name__ == "NoArgsIsHelpError":
+                raise
+            raise _wrong_use(name, context.args, message()) from error
         if isinstance(status, int) and status:  # how an inner command tells of Ctrl+C and of typer.Exit
             raise typer.Exit(status)
 
@@ -99,6 +107,14 @@ def _add_command(entry_point: EntryPoint) -> None:
         add_help_option=False,  # the command's own --help answers
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     )(run)
+
+
+def _wrong_use(name: str, arguments: list[str], message: str) -> FinTunnelError:
+    command = " ".join([name, *[argument for argument in arguments[:1] if not argument.startswith("-")]])
+    one_line = " ".join(message.split()).rstrip(".")
+    failure = FinTunnelError(f"选项不对：{one_line}。用法见 fintunnel {command} --help")
+    failure.exit_status = 2
+    return failure
 
 
 def _missing_extra(name: str, error: ModuleNotFoundError) -> FinTunnelError:

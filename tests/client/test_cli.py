@@ -107,3 +107,16 @@ def test_every_error_is_documented_in_the_tree() -> None:
     tree = errors.__doc__ or ""
     assert all(name in tree for name in errors.__all__)
     assert all(issubclass(getattr(errors, name), FinTunnelError) for name in errors.__all__)
+
+
+def test_wrong_use_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("dataset", "build", "--window", "999") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("[错误] 选项不对：") and "fintunnel dataset build --help" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_control_sequences_in_an_error_are_shown_not_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("dataset", "check", "none\x1b]0;owned\x07.jsonl") == 2
+    error = capsys.readouterr().err
+    assert "\x1b" not in error and "\x07" not in error and "\\x1b]0;owned" in error

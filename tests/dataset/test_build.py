@@ -101,13 +101,48 @@ def test_a_failed_write_leaves_nothing_half_written(built: Dataset, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["x.test.jsonl"]
 
 
-def test_the_database_is_never_the_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = make_database(tmp_path / "x.card.json", days=1, events=3)
+def test_a_source_or_any_other_file_is_never_the_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = make_database(tmp_path / "x.val.jsonl", days=1, events=3)
+    thesis = tmp_path / "thesis.docx"
+    thesis.write_bytes(b"years of work")
     before = path.read_bytes()
-    for out in (path, tmp_path / "x.jsonl"):
-        with pytest.raises(SystemExit):
-            main(["dataset", "build", "--db", str(path), "--out", str(out)])
-    assert path.read_bytes() == before and "会覆盖" in capsys.readouterr().err
+    for db, out, message in (
+        (str(path), "x.val.jsonl", "会覆盖"),
+        (str(path), "x.jsonl", "会覆盖"),
+        (f"sqlite:///{path}", "x.jsonl", "会覆盖"),
+        (str(path), "thesis.docx", ".jsonl"),
+        (str(path), "y" * 250 + ".jsonl", "无法使用"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(["dataset", "build", "--db", db, "--out", str(tmp_path / out)])
+        assert stopped.value.code == 2 and message in capsys.readouterr().err
+    assert path.read_bytes() == before and thesis.read_bytes() == b"years of work"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--num-samples", "9"), "--num-samples"),
+        (("--num-samples", "1" * 5000), "--num-samples"),
+        (("--since", "2025-09-02", "--until", "2025-09-01"), "晚于"),
+        (("--mix", "1/0/1e8"), "--mix"),
+        (("--seed", "-1"), "--seed"),
+        (("--since", "soon"), "--since"),
+        (("--since", "2030-01-01"), "来源里的事件从 2025-08"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(
+    sample_database: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    message: str,
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["dataset", "build", "--db", str(sample_database), "--out", str(tmp_path / "x.jsonl"), *options])
+    error = capsys.readouterr().err
+    assert stopped.value.code in (1, 2) and error.startswith("[错误]") and message in error
+    assert len(error.strip().splitlines()) <= 2 and not list(tmp_path.iterdir())
 
 
 def test_what_happened_after_an_event_changes_its_label_and_nothing_else(market: Market) -> None:

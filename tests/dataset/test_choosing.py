@@ -76,9 +76,9 @@ def test_digests_adverts_and_empty_texts_are_dropped_with_their_reason(market: M
 @pytest.mark.parametrize(
     "text",
     [
-        "现货黄金站上4000美元/盎司，日内涨1.2%。",
+        "现货铂金站上987美元/盎司，日内涨6.6%。",
         "美联储主席：1. 通胀仍高；2. 就业降温。",
-        "日经225指数收涨2.1%，创收盘新高。",
+        "某交易所综合指数收涨7.7%，创收盘新高。",
         "今晚20:30公布的非农将影响降息预期。",
         "国务院印发5.2号文件，涉及3.5亿人。",
     ],
@@ -117,7 +117,9 @@ def test_the_mix_can_be_changed(market: Market, text: str, counts: tuple[int, in
     assert tuple(kinds.get(kind, {}).get("train", 0) for kind in ("news", "market", "report")) == counts
 
 
-@pytest.mark.parametrize("text", ["60/40", "0/50/50", "a/b/c", "-1/1/1", "nan/1/1", "inf/1/1", "", "1/1/1/1"])
+@pytest.mark.parametrize(
+    "text", ["60/40", "0/50/50", "a/b/c", "-1/1/1", "nan/1/1", "inf/1/1", "", "1/1/1/1", "1/0/1000", "1e-17/0/1"]
+)
 def test_a_mix_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(OptionError, match="--mix"):
         parse_mix(text)
@@ -126,7 +128,7 @@ def test_a_mix_that_makes_no_sense_is_refused(text: str) -> None:
 def test_since_and_until_are_whole_days_of_beijing(market: Market) -> None:
     since, until = datetime(2025, 8, 5), datetime(2025, 8, 8)
     dataset = build_dataset(market, BuildOptions(20, since=since, until=until))
-    first, after = to_minute("2025-08-05"), to_minute("2025-08-09")
+    first, after = to_minute("2025-08-05 00:00"), to_minute("2025-08-09 00:00")
     local = [item.event.minute + 480 for part in dataset.events.values() for item in part]
     assert min(local) >= first and max(local) < after
     outside = sum(not first <= event.minute + 480 < after for event in market.events)
@@ -169,3 +171,43 @@ def test_a_row_does_not_depend_on_the_others(market: Market) -> None:
         if (few[event]["instruction"], few[event]["input"]) == (many[event]["instruction"], many[event]["input"])
     ]
     assert len(alike) >= 5 and all(few[event]["output"] == many[event]["output"] for event in alike)
+
+
+def test_a_text_that_resembles_any_earlier_one_is_kept_out_of_a_later_split(market: Market, built: Dataset) -> None:
+    """Along a chain, too: each version resembles the one before it and no longer the first."""
+    words = "国际清算银行季度评论称黄金与国债的相关性降到本世纪最低央行仍是最大买家而珠宝需求连续三季下滑"
+    versions = [words[n * 4 : n * 4 + 34] for n in range(4)]
+    opens = [to_minute(built.card["periods_utc"][split][0]) for split in ("train", "train", "val", "test")]
+    chain = [
+        Event(f"chain-{n}", "flash", minute + 600 + n, text, None, None)
+        for n, (minute, text) in enumerate(zip(opens, versions, strict=True))
+    ]
+    dataset = build_dataset(with_events(market, *chain), BuildOptions(20))
+    kept = {item.event.id for part in dataset.events.values() for item in part if item.event.id.startswith("chain")}
+    assert kept == {"chain-0", "chain-1"}
+
+
+def test_figures_of_opposite_sign_are_two_texts(market: Market) -> None:
+    middle = market.events[150].minute
+    pair = [
+        Event(f"sign-{n}", "flash", middle + n, f"某国某指数月率报{sign}7.3%，分析师称出人意料", None, None)
+        for n, sign in enumerate(("", "-"))
+    ]
+    before = build_dataset(market, BuildOptions(20)).card["events_dropped"].get("same text as an earlier event", 0)
+    after = build_dataset(with_events(market, *pair), BuildOptions(20)).card["events_dropped"]
+    assert after.get("same text as an earlier event", 0) == before
+
+
+def test_validation_and_test_rows_are_the_same_for_every_seed_and_size(market: Market, built: Dataset) -> None:
+    other = build_dataset(market, BuildOptions(40, seed=1234, balance="none"))
+    assert other.rows["val"] == built.rows["val"] and other.rows["test"] == built.rows["test"]
+    assert other.rows["train"] != built.rows["train"]
+
+
+def test_rows_are_left_out_rather_than_repeated(tmp_path: Path) -> None:
+    market = read_database(make_database(tmp_path / "m.db", days=4, events=90))
+    dataset = build_dataset(market, BuildOptions(6000))
+    rows = [(row["instruction"], row["input"], row["output"]) for row in dataset.rows["train"]]
+    news = [row for row in dataset.rows["train"] if row["meta"]["kind"] != "report"]
+    assert len({(r["instruction"], r["input"], r["output"]) for r in news}) == len(news)
+    assert dataset.card["rows_left_out_as_repeated"] == 6000 - len(rows) > 0

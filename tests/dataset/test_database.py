@@ -47,7 +47,8 @@ def test_bad_rows_are_counted_and_the_rest_is_kept(database: Path) -> None:
     execute(
         database,
         "INSERT INTO events (event_id, source, ts_local, ts_utc, content) VALUES ('x', 'flash', '', 'soon', 'text')",
-        "INSERT INTO events (event_id, source, ts_local, ts_utc, content) VALUES ('y', 'flash', '', '2025-08-04', ' ')",
+        "INSERT INTO events (event_id, source, ts_local, ts_utc, content)"
+        " VALUES ('y', 'flash', '', '2025-08-04 01:00', ' ')",
         "INSERT INTO prices_m1 VALUES ('XAUUSD', '', '2025-08-09 00:00:00', 0, 0, 0, 0, NULL)",
         "INSERT INTO prices_m1 VALUES ('XAUUSD', '', '2025-08-09 00:01:00', 1, NULL, 1, 1, NULL)",
     )
@@ -56,7 +57,7 @@ def test_bad_rows_are_counted_and_the_rest_is_kept(database: Path) -> None:
     assert market.skipped == {
         "unreadable time": 1,
         "empty text": 1,
-        "price bar with an empty or non-positive price": 2,
+        "price bar that is empty, not positive or has its low above its high": 2,
     }
 
 

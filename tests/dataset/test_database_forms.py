@@ -86,16 +86,29 @@ def test_duplicates_without_a_primary_key_are_counted(database: Path) -> None:
     assert market.skipped == {"duplicate id": 3, "second price bar of a minute": 3}
 
 
-def test_a_reaction_recorded_over_closed_markets_is_not_taken(database: Path) -> None:
+def test_a_reaction_recorded_at_another_time_is_not_taken(database: Path) -> None:
+    """Over closed markets (the last price known stands for the one after), or of another day."""
+    own = "(SELECT ts_utc FROM events WHERE events.event_id = event_impacts.event_id)"
     execute(
         database,
-        "UPDATE event_impacts SET price_event_ts_utc = '2025-08-04 03:00:00',"
-        " price_future_ts_utc = '2025-08-04 03:15:00'",
-        "UPDATE event_impacts SET price_future_ts_utc = '2025-08-04 03:00:00' WHERE event_id = 'event-0003'",
+        f"UPDATE event_impacts SET price_event_ts_utc = {own}, price_future_ts_utc = datetime({own}, '+15 minutes')",
+        "UPDATE event_impacts SET price_future_ts_utc = price_event_ts_utc WHERE event_id = 'event-0003'",
+        "UPDATE event_impacts SET price_event_ts_utc = datetime(price_event_ts_utc, '-1 day'),"
+        " price_future_ts_utc = datetime(price_future_ts_utc, '-1 day') WHERE event_id = 'event-0004'",
+        "UPDATE event_impacts SET ret = 1.7e308 WHERE event_id = 'event-0005'",
     )
     market = read_database(database)
-    assert set(market.returns) == {f"event-{n:04}" for n in (0, 1, 2, 4, 5)}
-    assert market.skipped["recorded reaction over another span of time"] == 1
+    assert set(market.returns) == {f"event-{n:04}" for n in (0, 1, 2)}
+    assert market.skipped["recorded reaction over another span of time"] == 2
+    assert market.skipped["recorded reaction that is no number"] == 1
+
+
+def test_control_characters_never_reach_a_text(database: Path) -> None:
+    execute(
+        database, "UPDATE events SET content = '金价' || char(0) || char(27) || '走高' WHERE event_id = 'event-0001'"
+    )
+    texts = {event.id: event.text for event in read_database(database).events}
+    assert texts["event-0001"] == "金价 走高"
 
 
 def test_a_sqlite_url_is_read_like_its_path(database: Path) -> None:
@@ -125,6 +138,8 @@ def test_what_a_writer_has_not_yet_merged_is_read(database: Path) -> None:
         ("postgresql+psycopg://user:hunter2@127.0.0.1:1/db", "驱动|无法读取"),
         ("nonsense://user:hunter2@x", "无法识别|驱动"),
         ("sqlite:///none.db", "找不到数据库文件"),
+        ("postgresql:/user:hunter2@h/db", "无法识别"),
+        ("postgresql://user@127.0.0.1:1/db?password=hunter2", "驱动|无法读取"),
     ],
 )
 def test_other_urls_fail_with_a_name_and_without_the_password(url: str, message: str) -> None:

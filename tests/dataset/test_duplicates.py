@@ -34,6 +34,16 @@ def test_similarity_is_exact_not_estimated() -> None:
         assert together or similarity < 0.75  # MinHash may miss what lies just above, never what is nearly the same
 
 
+def test_what_resembles_any_text_of_a_cluster_joins_it() -> None:
+    chain = [LONG[n * 4 : n * 4 + 32] for n in range(3)]
+    assert cluster_texts(chain, 0.6) == [0, 0, 0] and cluster_texts([chain[0], chain[2]], 0.6) == [0, 1]
+
+
+def test_signs_ranges_and_points_are_part_of_a_figure() -> None:
+    assert len({normalised(text) for text in ("报0.2%", "报-0.2%", "报02%", "报10-15", "报1015")}) == 5
+    assert normalised("报−0.2%") == normalised("报-0.2%")
+
+
 def test_figures_make_another_text_where_they_are_most_of_it() -> None:
     assert normalised("涨 1.25%！") == normalised("涨1.25%") != normalised("涨12.5%")
     assert cluster_texts(["现货黄金报3400.1美元", "现货黄金报2871.9美元"], 0.6) == [0, 1]

@@ -42,6 +42,9 @@ def test_a_mapping_names_the_columns(tmp_path: Path) -> None:
         ("2025-09-01 02:30", "UTC"),
         ("1756693800", "Asia/Shanghai"),
         ("1756693800000", "UTC"),
+        ("2025/9/1 10:30", "Asia/Shanghai"),
+        ("2025年9月1日 10:30", "Asia/Shanghai"),
+        ("2025.09.01 10：30", "Asia/Shanghai"),
     ],
 )
 def test_times_with_and_without_zones(tmp_path: Path, time: str, zone: str) -> None:
@@ -54,23 +57,34 @@ def test_the_column_ts_utc_is_utc(tmp_path: Path) -> None:
     assert event.minute == AT
 
 
-def test_jsonl_with_figures_becomes_a_calendar_entry(tmp_path: Path) -> None:
+def test_figures_of_a_jsonl_are_read_with_their_unit(tmp_path: Path) -> None:
     row = {"published_at": "2025-09-01T02:30:00Z", "content": "德国8月失业率", "actual": "6.3%", "forecast": "6.2%"}
     path = tmp_path / "news.jsonl"
     path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
     (event,), _ = read_news(path, {})
-    assert event.kind == "calendar" and event.figures is not None
+    assert event.kind == "flash" and event.figures is not None
     assert (event.figures.actual, event.figures.consensus, event.figures.unit) == (6.3, 6.2, "%")
 
 
 def test_bad_rows_are_counted_and_the_rest_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "news.jsonl"
     good = '{"time": "2025-09-01 10:30", "text": "央行增持黄金", "id": 7}'
-    lines = [good, good, "{", "[1]", '{"time": "soon", "text": "x"}', '{"time": null, "text": "x"}', '{"text": " "}']
+    huge = '{"time": 1' + "0" * 400 + ', "text": "x"}'
+    lines = [
+        huge,
+        '{"time": "2025-09-01", "text": "哪个时刻？"}',
+        good,
+        good,
+        "{",
+        "[1]",
+        '{"time": "soon", "text": "x"}',
+        '{"time": null, "text": "x"}',
+        '{"text": " "}',
+    ]
     path.write_text("\n".join(lines), encoding="utf-8")
     events, skipped = read_news(path, {})
     assert [event.id for event in events] == ["7"]
-    assert skipped == {"malformed row of the news file": 2, "unreadable time": 2, "empty text": 1, "duplicate id": 1}
+    assert skipped == {"malformed row of the news file": 2, "unreadable time": 4, "empty text": 1, "duplicate id": 1}
     ragged = csv(tmp_path, "time,text", "2025-09-01 10:30,央行增持黄金", "2025-09-01", "2025-09-01,a,b,c")
     assert read_news(ragged, {})[1] == {"malformed row of the news file": 2}
 
@@ -88,7 +102,7 @@ def test_the_first_line_may_be_the_bad_one(tmp_path: Path) -> None:
         ("none.csv", None, "无法读取"),
         ("empty.csv", b"", "没有任何一行"),
         ("head.csv", b"time,text\n", "没有任何一行"),
-        ("x.csv", "日期,说明\n2025-09-01,x\n".encode(), "--news-columns text=列名,time=列名"),
+        ("x.csv", "哪天,说明\n2025-09-01,x\n".encode(), "--news-columns text=列名,time=列名"),
         ("x.csv", b"time,text\nsoon,x\n", "没有一行能用"),
         ("x.csv", b"time,text\n\xff\xff\xff,x\n", "编码"),
         ("x.xlsx", b"PK", "只认"),
@@ -118,3 +132,10 @@ def test_zones() -> None:
     assert parse_zone("America/New_York") == ZoneInfo("America/New_York")
     with pytest.raises(OptionError, match="--news-zone"):
         parse_zone("Mars/Base")
+
+
+def test_half_characters_and_control_characters_are_taken_out(tmp_path: Path) -> None:
+    path = tmp_path / "news.jsonl"
+    path.write_text('{"time": "2025-09-01 10:30", "text": "黄金\\ud800走\\u0000高"}', encoding="utf-8")
+    (event,), _ = read_news(path, {})
+    assert event.text == "黄金 走 高"

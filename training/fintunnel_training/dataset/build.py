@@ -69,8 +69,9 @@ def build_dataset(
     parts = split_by_time(labelled, market.horizon_min, funnel.dropped)
     if sum(item.context is not None for item in parts["train"]) < _MIN_TRAINING_EVENTS:
         raise DatabaseError(
-            f"可用于训练的事件太少（{len(parts['train'])} 条）：每条都要有 {market.horizon_min} 分钟反应，"
-            f"以及之前 {WINDOW_MIN} 分钟和前 10 天内足够的价格。请换用时间更长的数据库，或放宽 --since/--until。"
+            f"可用于训练的事件太少（{len(parts['train'])} 条；{_period(market.events)}）：每条都要有"
+            f" {market.horizon_min} 分钟反应，以及之前 {WINDOW_MIN} 分钟和前 10 天内足够的价格。"
+            "请换用时间更长的数据库，或放宽 --since/--until。"
         )
     edges = compute_edges(parts["train"], market.horizon_min)
 
@@ -79,12 +80,14 @@ def build_dataset(
     rng = random.Random(f"{options.seed}/train")
     chosen = {
         "train": choose_training(parts["train"], edges, news, about_market, options.effective_balance, rng),
-        **{split: choose_evaluation(parts[split], random.Random(f"{options.seed}/{split}")) for split in SPLITS[1:]},
+        **{split: choose_evaluation(parts[split], random.Random(split)) for split in SPLITS[1:]},
     }
+    # Validation and test rows are the same for every seed, so that figures on them can be compared.
+    seeds = {"train": options.seed, "val": 0, "test": 0}
     rows = {
-        split: _news_rows(choices, edges, split, options.seed, market.horizon_min)
+        split: _rows(choices, edges, split, seeds[split], market.horizon_min, funnel)
         + report_rows(
-            reports if split == "train" else options.mix.report_rows_beside(len(choices)), split, options.seed, library
+            reports if split == "train" else options.mix.report_rows_beside(len(choices)), split, seeds[split], library
         )
         for split, choices in chosen.items()
     }
@@ -95,8 +98,11 @@ def build_dataset(
     return Dataset(rows, parts, card)
 
 
-def _news_rows(choices: Sequence[Choice], edges: Edges, split: str, seed: int, horizon_min: int) -> list[Row]:
-    """One row a choice. An event that is used again is worded again, until its row is another."""
+def _rows(
+    choices: Sequence[Choice], edges: Edges, split: str, seed: int, horizon_min: int, funnel: Funnel
+) -> list[Row]:
+    """One row a choice. An event that is used again is worded again until its row is another; where its wordings are
+    used up the row is left out and counted."""
     rows: list[Row] = []
     seen: set[tuple[str, str, str]] = set()
     for choice in choices:
@@ -104,9 +110,11 @@ def _news_rows(choices: Sequence[Choice], edges: Edges, split: str, seed: int, h
             row = news_row(replace(choice, use=choice.use + 1000 * more), edges, split, seed, horizon_min)
             words = (row["instruction"], row["input"], row["output"])
             if words not in seen:
+                seen.add(words)
+                rows.append(row)
                 break
-        seen.add(words)
-        rows.append(row)
+        else:
+            funnel.repeated_rows += 1
     return rows
 
 
@@ -116,6 +124,13 @@ def with_baselines(dataset: Dataset, seed: int) -> Dataset:
 
     edges = Edges.model_validate(dataset.card["edges"])
     return replace(dataset, card=dataset.card | {"baselines": measure_baselines(dataset.events, edges, seed)})
+
+
+def _period(events: Sequence[Event]) -> str:
+    if not events:
+        return "来源里没有事件"
+    first, last = (from_minute(event.minute).astimezone(BEIJING).date() for event in (events[0], events[-1]))
+    return f"来源里的事件从 {first} 到 {last}"
 
 
 def _clean(market: Market, options: BuildOptions, dropped: Counter[str]) -> list[Event]:

@@ -33,7 +33,9 @@ def build(
     ],
     out: Annotated[Path, typer.Option(help="训练集 X.jsonl；旁边写 X.val.jsonl、X.test.jsonl 和 X.card.*")],
     num_samples: Annotated[str, typer.Option(metavar="N|all", help="训练集行数；all：每条训练事件都用上")] = "300",
-    seed: Annotated[int, typer.Option(help="随机种子：相同种子得到逐字节相同的文件")] = 42,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="训练集的随机种子：相同种子得到逐字节相同的文件")
+    ] = 42,
     ticker: Annotated[str, typer.Option(help="行情代码")] = "XAUUSD",
     window: Annotated[int, typer.Option(min=1, max=240, help="反应窗口：标签说的是消息之后多少分钟")] = 15,
     since: Annotated[datetime | None, typer.Option(formats=_DAY, help="只取这一天（北京时间）起的事件")] = None,
@@ -64,6 +66,8 @@ def build(
         since=since,
         until=until,
     )
+    if since and until and since > until:
+        raise OptionError(f"--since {since.date()} 晚于 --until {until.date()}")
     _check_outputs(out, db, news)
     with _steps() as step:
         step("读取")
@@ -78,23 +82,44 @@ def build(
     if library is not None:
         _account_reports(library)
     typer.echo("写好：" + "，".join(str(path) for path in paths))
+    typer.echo(f"下一步：fintunnel dataset check {out}，fintunnel dataset preview {out}")
 
 
 def _parse_count(text: str) -> int | None:
     if text == "all":
         return None
-    if not (text.isascii() and text.isdigit() and 10 <= int(text) <= _MAX_SAMPLES):
-        raise OptionError(f"--num-samples 应是 10 到 {_MAX_SAMPLES} 的整数，或 all，不是 {text}")
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 10 <= int(text) <= _MAX_SAMPLES):
+        raise OptionError(f"--num-samples 应是 10 到 {_MAX_SAMPLES} 的整数，或 all，不是 {text[:40]}")
     return int(text)
 
 
 def _check_outputs(out: Path, *sources: Path | str | None) -> None:
     from fintunnel_training.dataset.files import output_paths
 
-    written = {path.resolve() for path in output_paths(out)}
-    for source in sources:
-        if source is not None and "://" not in str(source) and Path(source).resolve() in written:
-            raise OptionError(f"--out 会覆盖 {source}，请换一个文件名")
+    if out.suffix != ".jsonl":
+        raise OptionError(f"--out 的文件名应以 .jsonl 结尾，不是 {out}")
+    try:
+        written = {path.resolve() for path in output_paths(out)}
+        for source in sources:
+            path = None if source is None else _as_file(str(source))
+            if path is not None and path.resolve() in written:
+                raise OptionError(f"--out 会覆盖 {path}，请换一个文件名")
+    except OSError as error:
+        raise OptionError(f"--out 或来源的路径无法使用：{error.strerror}") from error
+
+
+def _as_file(source: str) -> Path | None:
+    """The file that a source is, also as a `sqlite:///` URL; None for a server."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    if "://" not in source:
+        return Path(source)
+    try:
+        url = make_url(source)
+    except (ArgumentError, ValueError):
+        return None  # named when it is opened
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 @contextmanager
@@ -125,7 +150,8 @@ def _read(db: str, ticker: str, window: int, news: Path | None, news_columns: st
 def _file_hash(db: str) -> str | None:
     from fintunnel_training.adapter import file_sha256
 
-    return file_sha256(Path(db)) if Path(db).is_file() else None
+    path = _as_file(db)
+    return file_sha256(path) if path is not None and path.is_file() else None
 
 
 def _account(card: dict[str, Any], asked: int | None) -> None:
@@ -151,6 +177,10 @@ def _account(card: dict[str, Any], asked: int | None) -> None:
             f"建议 --num-samples 不超过 {int(asked * _MANY_TIMES / times)}，或换用更长时间的数据库。",
             err=True,
         )
+    if card["rows_left_out_as_repeated"]:
+        typer.echo(f"注意：少了 {card['rows_left_out_as_repeated']} 行，那些事件已没有别的说法可用。", err=True)
+    if card["edges"]["impact"][1] == 0:
+        typer.echo("注意：几乎所有反应都是 0，标签没有意义。请检查 event_impacts 和价格。", err=True)
     for line in _baseline_lines(card["baselines"]):
         typer.echo(line)
 
@@ -165,7 +195,7 @@ def _account_reports(library: ReportLibrary) -> None:
 
 def _baseline_lines(baselines: dict[str, Any] | None) -> list[str]:
     if baselines is None:
-        return []
+        return ["测试时段的事件太少，没有计算基线。"]
     text = baselines["direction"].get("tfidf_linear_svc")
     market = baselines["impact"].get("logistic_regression_high")
     lines = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import fintunnel
 from fintunnel.prompt import PROMPT_VERSION
-from fintunnel.wire import SIGNALS, Edges
+from fintunnel.wire import DIRECTIONS, IMPACTS, SIGNALS, Edges
 
 from fintunnel_training.dataset.labels import LabelledEvent
 from fintunnel_training.dataset.market import WINDOW_MIN
@@ -21,9 +21,10 @@ __all__ = ["KNOWN_LIMITS", "make_card"]
 
 KNOWN_LIMITS = (
     "理由由规则按发布前已知的信息写成（或由教师模型改写），不是人工标注；它不解释之后实际发生的涨跌。",
-    "短线方向接近随机：下面的基线给出了能超过多少，请勿据此交易。",
+    "短线方向接近随机，基线一节给出了参照，请勿据此交易。",
     "反应取自分钟线，同一分钟内可能有别的消息，标签说的是消息之后的走势，不证明是这条消息造成的。",
     "财报问答中的公司、黄金市场数字是模拟的（--reports 读入的除外）。",
+    "验证集和测试集只有新闻（JSON）和财报问答；市场分析和散文形式只在训练集里。",
 )
 
 
@@ -60,6 +61,7 @@ def make_card(
         "price_bars": len(market.prices),
         "events_dropped": dict(sorted(funnel.dropped.items())),
         "reactions": dict(sorted(funnel.reactions.items())),
+        "rows_left_out_as_repeated": funnel.repeated_rows,
         "events": {split: len(part) for split, part in parts.items()},
         "events_with_context": {split: sum(item.context is not None for item in part) for split, part in parts.items()},
         "training_events_used": len(used),
@@ -75,8 +77,8 @@ def make_card(
             split: sum("labels" in row["meta"] and "context" not in row["meta"]["request"] for row in part)
             for split, part in rows.items()
         },
-        "impact": _count(rows, lambda row: row["meta"].get("labels", {}).get("impact")),
-        "direction": _count(rows, lambda row: row["meta"].get("labels", {}).get("direction")),
+        "impact": _count(rows, lambda row: row["meta"].get("labels", {}).get("impact"), IMPACTS),
+        "direction": _count(rows, lambda row: row["meta"].get("labels", {}).get("direction"), DIRECTIONS),
         "signals": _count(rows, _signal),
         "known_limits": list(KNOWN_LIMITS),
     }
@@ -89,9 +91,12 @@ def _signal(row: Row) -> str | None:
     return "+".join(name for name in SIGNALS if signals[name]) or "neither"
 
 
-def _count(rows: dict[str, list[Row]], key: Callable[[Row], str | None]) -> dict[str, dict[str, int]]:
-    """Rows per value of `key` and split: {value: {split: rows}}; rows without a value are left out."""
-    table: dict[str, dict[str, int]] = {}
+def _count(
+    rows: dict[str, list[Row]], key: Callable[[Row], str | None], order: Sequence[str] = ()
+) -> dict[str, dict[str, int]]:
+    """Rows per value of `key` and split: {value: {split: rows}}, those of `order` first; rows without a value are
+    left out."""
+    table: dict[str, dict[str, int]] = {value: dict.fromkeys(SPLITS, 0) for value in order}
     for split in SPLITS:
         values = Counter(value for row in rows[split] if (value := key(row)) is not None)
         for value in sorted(values):

@@ -12,7 +12,7 @@ __all__ = ["DROPPED_ZH", "NO_EVENTS", "card_markdown"]
 
 # What these count are rows of prices, reactions and files, not events.
 NO_EVENTS = {
-    "price bar with an empty or non-positive price",
+    "price bar that is empty, not positive or has its low above its high",
     "second price bar of a minute",
     "recorded reaction that is no number",
     "recorded reaction over another span of time",
@@ -20,11 +20,11 @@ NO_EVENTS = {
 }
 
 DROPPED_ZH = {
-    "unreadable time": "时间无法识别",
+    "unreadable time": "时间无法识别（要有日期和钟点）",
     "duplicate id": "编号重复",
     "calendar entry without an actual figure": "日历数据没有公布值",
     "empty text": "没有正文",
-    "price bar with an empty or non-positive price": "价格缺失或不为正（价格行）",
+    "price bar that is empty, not positive or has its low above its high": "价格缺失、不为正或最低高于最高（价格行）",
     "second price bar of a minute": "同一分钟的第二根价格（价格行）",
     "recorded reaction that is no number": "记录的反应不是数（改由价格计算）",
     "recorded reaction over another span of time": "记录的反应跨了别的时间段（改由价格计算）",

@@ -9,26 +9,33 @@ from collections.abc import Sequence
 
 from datasketch import MinHash, MinHashLSH
 
-__all__ = ["cluster_texts", "normalised"]
+__all__ = ["SIMILARITY", "cluster_texts", "normalised"]
 
 _N = 3  # characters a shingle: about a Chinese word and a half
 _PERMUTATIONS = 64
 _SEED = 1
 _MARKS = re.compile(r"[\W_]+")
+_POINT = re.compile(r"(?<=\d)\.(?=\d)")
+_RANGE = re.compile(r"(?<=[\d%])\s*[-~\u2013\u2014]\s*(?=\d)")
+_MINUS = re.compile(r"(?<![\d%\w])[-\u2212](?=\d)|(?<=[^\x00-\x7f])[-\u2212](?=\d)")
+_LONGEST = 4000  # characters: what a row can hold
+SIMILARITY = 0.6  # from which on two texts are one told twice
 
 
 def normalised(text: str) -> str:
-    """Width, case, spaces and punctuation taken away: what is left equal is the same text. A decimal point stays."""
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    return _MARKS.sub("", re.sub(r"(?<=\d)\.(?=\d)", "点", plain))
+    """Width, case, spaces and punctuation taken away: what is left equal is the same text. Decimal points, minus signs
+    and ranges stay."""
+    plain = unicodedata.normalize("NFKC", text[:_LONGEST]).casefold()
+    plain = _RANGE.sub("至", _MINUS.sub("负", plain))
+    return _MARKS.sub("", _POINT.sub("点", plain))
 
 
-def cluster_texts(texts: Sequence[str], threshold: float = 0.7) -> list[int]:
+def cluster_texts(texts: Sequence[str], threshold: float = SIMILARITY) -> list[int]:
     """Cluster by the Jaccard similarity of character 3-grams.
 
-    A text joins the cluster of the earliest text that it resembles by at least `threshold`; otherwise it begins one.
-    MinHash finds candidates, the similarity itself is then computed exactly. Only the first text of a cluster is
-    compared with, so that time grows with the number of texts.
+    A text joins the cluster of the earliest text that it resembles by at least `threshold`, whichever cluster that
+    one is in; otherwise it begins one. So whatever resembles an earlier text is in a cluster that begins no later than
+    that text. MinHash finds candidates, the similarity itself is then computed exactly.
 
     Returns:
         per text the index of the first text of its cluster.
@@ -36,7 +43,7 @@ def cluster_texts(texts: Sequence[str], threshold: float = 0.7) -> list[int]:
     index = MinHashLSH(threshold=max(0.1, threshold - 0.1), num_perm=_PERMUTATIONS)
     empty = MinHash(num_perm=_PERMUTATIONS, seed=_SEED, hashfunc=zlib.crc32)
     same: dict[str, int] = {}
-    clusters = []
+    clusters: list[int] = []
     for number, text in enumerate(texts):
         plain = normalised(text)
         if plain in same:
@@ -45,16 +52,14 @@ def cluster_texts(texts: Sequence[str], threshold: float = 0.7) -> list[int]:
         grams = _shingles(plain)
         signature = empty.copy()
         signature.update_batch([gram.encode() for gram in grams])
-        similar = [
+        similar = (
             first
-            for first in index.query(signature)
+            for first in sorted(index.query(signature))
             if _jaccard(grams, _shingles(normalised(texts[first]))) >= threshold
-        ]
-        if similar:
-            cluster = min(similar)
-        else:
-            cluster = number
-            index.insert(number, signature)
+        )
+        earliest = next(similar, None)
+        cluster = number if earliest is None else clusters[earliest]
+        index.insert(number, signature)
         same[plain] = cluster
         clusters.append(cluster)
     return clusters

@@ -74,10 +74,11 @@ def pre_windows(prices: pl.DataFrame, minutes: NDArray[np.int64]) -> tuple[Float
 def returns_after(prices: pl.DataFrame, minutes: NDArray[np.int64], horizon_min: int) -> Floats:
     """close(minute + horizon) / close(minute) - 1, as fractions; NaN where either price is not there."""
     closes = prices.select("minute", "close")
+    tolerance = min(_RETURN_TOLERANCE_MIN, horizon_min - 1)  # never the same bar before and after
 
     def last_known(at: NDArray[np.int64]) -> pl.Series:
         asked = pl.DataFrame({"minute": at})
-        return asked.join_asof(closes, on="minute", tolerance=_RETURN_TOLERANCE_MIN)["close"]
+        return asked.join_asof(closes, on="minute", tolerance=tolerance)["close"]
 
     before, after = last_known(minutes), last_known(minutes + horizon_min)
     return (after / before - 1).cast(pl.Float64).fill_null(np.nan).to_numpy()

@@ -9,6 +9,8 @@ from typing import Literal
 
 from fintunnel_training.errors import OptionError
 
+_LEAST_NEWS = 0.05
+
 __all__ = ["Balance", "BuildOptions", "Funnel", "Mix", "parse_mix"]
 
 Balance = Literal["none", "impact", "direction", "both"]
@@ -31,7 +33,7 @@ class Mix:
 
     def report_rows_beside(self, events: int) -> int:
         """Report rows in an evaluation split of `events` news rows, which stand for news and market together."""
-        return round(events * self.report / (1 - self.report))
+        return min(events, round(events * self.report / (1 - self.report)))
 
 
 def parse_mix(text: str) -> Mix:
@@ -44,9 +46,13 @@ def parse_mix(text: str) -> Mix:
         shares = [float(part) for part in text.split("/")]
     except ValueError:
         shares = []
-    if len(shares) != 3 or not all(0 <= share < 1e9 for share in shares) or shares[0] <= 0:
-        raise OptionError(f"--mix 应是三个比例“新闻/市场分析/财报问答”，新闻大于 0，例如 60/20/20，不是 {text!r}")
     total = sum(shares)
+    sensible = len(shares) == 3 and all(0 <= share < 1e9 for share in shares) and total > 0
+    if not sensible or shares[0] < _LEAST_NEWS * total:
+        raise OptionError(
+            f"--mix 应是三个比例“新闻/市场分析/财报问答”，新闻至少占 {_LEAST_NEWS:.0%}，例如 60/20/20，"
+            f"不是 {text[:40]!r}"
+        )
     return Mix(*(share / total for share in shares))
 
 
@@ -71,7 +77,9 @@ class BuildOptions:
 
 @dataclass
 class Funnel:
-    """Counts at each step from what was read to what was used."""
+    """Counts at each step from what was read to what was used. `dropped`: events and other records, by reason;
+    `reactions`: recorded or computed; `repeated_rows`: rows left out because an event had no other wording left."""
 
     dropped: Counter[str]
     reactions: Counter[str] = field(default_factory=Counter)
+    repeated_rows: int = 0

@@ -13,29 +13,53 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fintunnel.prompt import format_number
-from fintunnel.wire import HORIZON_MIN, Context, Figures, Signals
+from fintunnel.wire import Context, Figures, Signals
 
 from fintunnel_training.dataset.economics import expected_direction, indicator_meaning, news_kind
-from fintunnel_training.dataset.sources.figures import release_figures
+from fintunnel_training.dataset.sources.figures import release_figures, worded_surprise
 from fintunnel_training.dataset.sources.records import Event
 
 __all__ = ["explain", "explain_market"]
 
-_QUOTE_CHARACTERS = 18
+_QUOTE_CHARACTERS = 22
 _HIGH_IMPORTANCE = 4
 # Asked for 160 tokens by default, an answer of so many characters ends by itself in an English vocabulary too.
 _LONG = 90
 _TRIES = 8
+_PRICED_IN = (
+    "消息公布之前，价格已朝数据所指的方向走出明显一段，属于预期兑现",
+    "先行的走势与消息方向一致，利多或利空已提前反映，判断为预期兑现",
+    "涨跌幅度明显且与消息方向相符，属于预期兑现",
+)
+_PRICED_IN_LINE = (
+    "数据与预期一致，而价格事先已走出明显一段，属于预期兑现",
+    "结果没有意外，行情已提前走完，判断为预期兑现",
+)
+_WAITING = (
+    "波动大而涨跌小，多空拉锯，属于观望",
+    "振幅较宽却没有方向，市场在观望",
+    "来回震荡没有净涨跌，说明双方都在等消息，判断为观望",
+)
+_NEITHER = (
+    "涨跌不足以说明提前反映，振幅也不算拉锯，两者都不明显",
+    "未见预期兑现，也不算观望",
+    "走势没有给出预期兑现或观望的迹象",
+)
+_AS_EXPECTED = (
+    "没有意外，金价更多由美元和仓位主导",
+    "符合预想，方向要看市场事先押注了哪一边",
+    "预期差为零，关注点转向此前的走势",
+)
 
 
-def explain(event: Event, context: Context | None, rng: random.Random, *, horizon_min: int = HORIZON_MIN) -> str:
+def explain(event: Event, context: Context | None, rng: random.Random) -> str:
     """The rationale of a news answer: what was published and how it compares, what it usually does to gold and the
     dollar, and how the market had moved before."""
     for _ in range(_TRIES):
-        text = _compose(event, context, _Wording(rng, horizon_min, extras=True))
+        text = _compose(event, context, _Wording(rng, extras=True))
         if len(text) <= _LONG:
             return text
-    return _compose(event, context, _Wording(rng, horizon_min, extras=False))
+    return _compose(event, context, _Wording(rng, extras=False))
 
 
 @dataclass(frozen=True)
@@ -43,7 +67,6 @@ class _Wording:
     """Picks among wordings; `extras`: whether facts of second rank may stand."""
 
     rng: random.Random
-    horizon_min: int
     extras: bool
 
     def choice(self, texts: Sequence[str]) -> str:
@@ -69,43 +92,21 @@ def _compose(event: Event, context: Context | None, wording: _Wording) -> str:
 
 
 def explain_market(
-    context: Context | None, signals: Signals | None, rng: random.Random, *, horizon_min: int = HORIZON_MIN
+    event: Event,
+    context: Context | None,
+    signals: Signals | None,
+    rng: random.Random,
 ) -> str:
     """The answer to "priced in or waiting?": the market before, and which of the two signals it shows."""
     if context is None or signals is None:
         return "资料里没有发布前的行情，无法判断是预期兑现还是观望。"
     reasons = []
     if signals.priced_in:
-        reasons.append(
-            rng.choice(
-                (
-                    "涨跌幅度明显且与消息方向相符，属于预期兑现",
-                    "价格已提前反映消息，属于预期兑现",
-                    "先行的走势与消息一致，判断为预期兑现",
-                )
-            )
-        )
+        in_line = expected_direction(release_figures(event)) == "in_line"
+        reasons.append(rng.choice(_PRICED_IN_LINE if in_line else _PRICED_IN))
     if signals.wait_and_see:
-        reasons.append(
-            rng.choice(
-                (
-                    "波动大而涨跌小，多空拉锯，属于观望",
-                    "振幅较宽却没有方向，市场在观望",
-                    "来回震荡没有净涨跌，判断为观望",
-                )
-            )
-        )
-    if not reasons:
-        reasons.append(
-            rng.choice(
-                (
-                    "既没有提前反映，也没有拉锯，两者都不明显",
-                    "未见预期兑现，也不算观望",
-                    "走势没有给出预期兑现或观望的迹象",
-                )
-            )
-        )
-    return f"{_before(context, _Wording(rng, horizon_min, extras=True))}。{'；'.join(reasons)}。"
+        reasons.append(rng.choice(_WAITING))
+    return f"{_before(context, _Wording(rng, extras=True))}。{'；'.join(reasons or [rng.choice(_NEITHER)])}。"
 
 
 # --- what was published -----------------------------------------------------------------------------
@@ -125,9 +126,7 @@ def _release(figures: Figures, wording: _Wording) -> list[str]:
     surprise = actual_value - reference
     if abs(surprise) < 1e-9:
         opening = wording.choice((f"实际值{actual}，与{against}一致", f"公布{actual}，符合{against}"))
-        meaning = wording.choice(
-            ("没有意外，金价更多由美元和仓位主导", "符合预想，增量信息有限", "预期差为零，关注点转向此前的走势")
-        )
+        meaning = wording.choice(_AS_EXPECTED)
     else:
         size = _difference(surprise, unit)
         word = "高于" if surprise > 0 else "低于"
@@ -156,20 +155,36 @@ def _difference(value: float, unit: str) -> str:
 
 def _news(text: str, wording: _Wording) -> list[str]:
     kind = news_kind(text)
-    headline = re.split(r"[】。！？]", re.sub(r'["\\<>「」]', "", text).lstrip("【"))[0]
-    quote = headline[:_QUOTE_CHARACTERS]
-    if len(headline) > len(quote):
-        quote = re.sub(r"[\s\d.:：,，]+$", "", quote) + "…"  # never half a number
+    quote = _quote(text)
     # Never a mark first: after the JSON quote it would be tokenised together with it, unlike when it is served.
     opening = wording.choice(
         (
-            f"消息「{quote}」属于{kind.name}",
-            f"{kind.name}方面的消息：「{quote}」",
+            f"消息「{quote}」属于{kind.name}类",
+            f"关于{kind.name}：「{quote}」",
             f"这条{kind.name}消息说的是「{quote}」",
-            f"从{kind.name}看，「{quote}」",
+            f"内容是「{quote}」，归入{kind.name}",
         )
     )
-    return [opening, wording.choice(kind.why)]
+    surprise = worded_surprise(text)
+    if surprise is None:
+        return [opening, wording.choice(kind.why)]
+    figures, side = surprise
+    if side == 0:
+        return [opening, wording.choice(_AS_EXPECTED)]
+    return [opening, wording.choice(indicator_meaning(figures, above=side > 0))]
+
+
+def _quote(text: str) -> str:
+    """The headline's first words, cut between clauses where that leaves enough of it, never inside a number."""
+    plain = re.sub(r"[(（][^()（）]*[)）]", "", re.sub(r'["\\<>「」]', "", text))
+    headline = re.split(r"[】。！？]", plain.lstrip("【 "))[0].strip()
+    if len(headline) <= _QUOTE_CHARACTERS:
+        return headline
+    cut = headline[:_QUOTE_CHARACTERS]
+    clause = max(cut.rfind(mark) for mark in "，；：, ")
+    if clause >= _QUOTE_CHARACTERS // 2:
+        cut = cut[:clause]
+    return re.sub(r"[\s\d.:：,，、(（]+$", "", cut) + "…"
 
 
 # --- the market before ------------------------------------------------------------------------------
@@ -177,21 +192,11 @@ def _news(text: str, wording: _Wording) -> list[str]:
 
 def _before(context: Context, wording: _Wording) -> str:
     move = context.pre_return * 100
-    flat = abs(move) < 0.005
-    moved = "基本持平" if flat else f"{'上涨' if move > 0 else '下跌'}{abs(move):.2f}%"
+    moved = "基本持平" if abs(move) < 0.015 else f"{'上涨' if move > 0 else '下跌'}{abs(move):.2f}%"
     opening = wording.choice(
         (f"此前{context.window_min}分钟", f"发布前{context.window_min}分钟金价", f"消息前{context.window_min}分钟金价")
     )
-    text = f"{opening}{moved}，波幅{context.volatility * 100:.2f}%"
-    times = abs(context.pre_return) / context.typical_move
-    if not flat and wording.now_and_then(0.5):
-        text += wording.choice(
-            (
-                f"，涨跌约为常见{wording.horizon_min}分钟波动的{times:.1f}倍",
-                f"，幅度是常见{wording.horizon_min}分钟波动的{times:.1f}倍",
-            )
-        )
-    return text
+    return f"{opening}{moved}，波幅{context.volatility * 100:.2f}%"
 
 
 def _agreement(figures: Figures | None, context: Context, wording: _Wording) -> str:

@@ -46,9 +46,9 @@ def news_row(choice: Choice, edges: Edges, split: str, seed: int, horizon_min: i
     direction = direction_label(item.reaction, edges)
     signals = signal_labels(event, context, edges)
     if style == "market_prose":
-        answer = explain_market(context, signals, rng, horizon_min=horizon_min)
+        answer = explain_market(event, context, signals, rng)
     else:
-        rationale = explain(event, context, rng, horizon_min=horizon_min)
+        rationale = explain(event, context, rng)
         answer = (
             render_news_answer(impact, direction, signals, rationale)
             if style == "json"

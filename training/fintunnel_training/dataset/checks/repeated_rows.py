@@ -17,7 +17,6 @@ __all__ = ["copies_across_splits", "repeated_rows"]
 _FORM_SHARE = 0.05  # a line that so many rows share but for its numbers is a form, not a text
 _MIN_FORM_ROWS = 20
 _SHORTEST = 12  # characters: shorter texts resemble each other by chance
-_MINUS = re.compile(r"[-−](?=\d)")
 
 
 def repeated_rows(rows: Sequence[CheckedRow], classes: Sequence[dict[str, str]]) -> list[Finding]:
@@ -28,8 +27,8 @@ def repeated_rows(rows: Sequence[CheckedRow], classes: Sequence[dict[str, str]])
     repeated: list[Example] = []
     contrary: list[Example] = []
     for row, named in zip(rows, classes, strict=True):
-        question = _plain(row.prompt)
-        earlier = first.setdefault((row.split, f"{question}\0{_plain(row.row.output)}"), row)
+        question = normalised(row.prompt)
+        earlier = first.setdefault((row.split, f"{question}\0{normalised(row.row.output)}"), row)
         if earlier is not row:
             repeated.append(_pair(row, earlier))
             continue
@@ -56,7 +55,7 @@ def copies_across_splits(rows: Sequence[CheckedRow]) -> list[Finding]:
     exact: list[Example] = []
     copied: set[int] = set()
     for number, (row, text) in enumerate(zip(rows, texts, strict=True)):
-        earlier = seen.setdefault(_plain(text), row)
+        earlier = seen.setdefault(normalised(text), row)
         if earlier.split != row.split:
             exact.append(_pair(row, earlier))
             copied.add(number)
@@ -114,10 +113,6 @@ def _own_words(rows: Sequence[CheckedRow]) -> list[str]:
 
 def _form(line: str) -> str:
     return re.sub(r"[-+−]?\d+(?:\.\d+)?", "#", line.strip())
-
-
-def _plain(text: str) -> str:
-    return normalised(_MINUS.sub("负", text))
 
 
 def _pair(row: CheckedRow, earlier: CheckedRow) -> Example:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,8 @@ def _engine(source: str) -> tuple[sa.Engine, str]:
         except ModuleNotFoundError as error:
             raise DatabaseError(f"{shown} 需要驱动 {error.name}。请运行：python -m pip install {error.name}") from error
         source = url.database or ""
+    if re.match(r"[A-Za-z+]{2,}:/", source):  # one slash is missing: never show it, there may be a password in it
+        raise DatabaseError("数据库地址无法识别，应形如 postgresql+psycopg://用户@主机/库名")
     path = Path(source)
     if not path.is_file():
         raise DatabaseError(f"找不到数据库文件：{path}")

@@ -1,4 +1,4 @@
-"""The only place with SQL: a finance database becomes typed records. Opened read-only, never written to.
+"""The only place that reads a finance database by SQL: it becomes typed records. Opened read-only, never written to.
 
 Tables: `events` (flashes and calendar entries), `prices_m1` (minute bars), and, where it is there,
 `event_impacts` (returns after events). A SQLite file is opened by its path, anything else by a SQLAlchemy URL.
@@ -18,7 +18,7 @@ from fintunnel.wire import HORIZON_MIN
 
 from fintunnel_training.dataset.sources.connection import connected, decode
 from fintunnel_training.dataset.sources.figures import parse_release
-from fintunnel_training.dataset.sources.records import BEIJING, PRICES_SCHEMA, Event, Market, to_minute
+from fintunnel_training.dataset.sources.records import BEIJING, PRICES_SCHEMA, Event, Market, clean_text, to_minute
 from fintunnel_training.errors import DatabaseError
 
 __all__ = ["read_database"]
@@ -29,6 +29,7 @@ _MAX_TICKER = 20  # what a request's context may hold
 # A recorded reaction counts when it begins and ends this close to where it should: prices that had stopped
 # (weekend, holiday) were recorded as the last price known.
 _TOLERANCE_MIN = 2
+_IMPOSSIBLE = 1.0  # a return of 100 % within minutes is an error of the record
 
 
 def read_database(
@@ -52,7 +53,9 @@ def read_database(
         skipped: Counter[str] = Counter()
         events = _read_events(connection, columns["events"], skipped) if columns.get("events") else []
         prices = _read_prices(connection, columns["prices_m1"], ticker, skipped)
-        returns = _read_returns(connection, columns.get("event_impacts", set()), ticker, horizon_min, skipped)
+        minutes = {event.id: event.minute for event in events}
+        impacts = columns.get("event_impacts", set())
+        returns = _read_returns(connection, impacts, ticker, horizon_min, minutes, skipped)
         if not len(prices):
             tickers = [str(row[0]) for row in connection.execute(sa.text("SELECT DISTINCT ticker FROM prices_m1"))]
             there = f"有的是：{'、'.join(sorted(tickers)[:10])}" if tickers else "prices_m1 是空的"
@@ -163,7 +166,7 @@ def _event(event_id: str, minute: int, row: dict[str, Any]) -> Event | str:
         )
         if figures is None:
             return "calendar entry without an actual figure"
-    text = " ".join(text.split())
+    text = clean_text(text)
     if not text:
         return "empty text"
     star = _number(row["star"])
@@ -191,7 +194,7 @@ def _read_prices(connection: sa.Connection, columns: set[str], ticker: str, skip
         unique = usable.unique("minute", keep="last", maintain_order=True).sort("minute")
     for reason, before, after in (
         ("unreadable time", prices, readable),
-        ("price bar with an empty or non-positive price", readable, usable),
+        ("price bar that is empty, not positive or has its low above its high", readable, usable),
         ("second price bar of a minute", usable, unique),
     ):
         if len(before) > len(after):
@@ -238,7 +241,12 @@ def _number(value: object) -> float | None:
 
 
 def _read_returns(
-    connection: sa.Connection, columns: set[str], ticker: str, horizon_min: int, skipped: Counter[str]
+    connection: sa.Connection,
+    columns: set[str],
+    ticker: str,
+    horizon_min: int,
+    minutes: dict[str, int],
+    skipped: Counter[str],
 ) -> dict[str, float]:
     if not {"event_id", "ticker", "window_min", "ret"} <= columns:
         return {}
@@ -248,11 +256,14 @@ def _read_returns(
     for row in _select(connection, "event_impacts", names, {"ticker": ticker, "window_min": horizon_min}):
         event_id, ret, *span = tuple(row)
         number = _number(ret)
-        if number is None or number <= -1:
+        if number is None or abs(number) >= _IMPOSSIBLE:
             skipped["recorded reaction that is no number"] += 1
             continue
         begins, ends = (_minute(time, None) for time in span) if span else (None, None)
-        if begins is not None and ends is not None and abs(ends - begins - horizon_min) > _TOLERANCE_MIN:
+        at = minutes.get(str(event_id))
+        if (begins is not None and at is not None and abs(begins - at) > _TOLERANCE_MIN) or (
+            begins is not None and ends is not None and abs(ends - begins - horizon_min) > _TOLERANCE_MIN
+        ):
             skipped["recorded reaction over another span of time"] += 1
             continue
         returns[str(event_id)] = number

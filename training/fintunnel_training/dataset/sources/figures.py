@@ -9,16 +9,25 @@ from fintunnel.wire import Figures
 
 from fintunnel_training.dataset.sources.records import Event
 
-__all__ = ["parse_release", "release_figures"]
+__all__ = ["parse_release", "release_figures", "worded_surprise"]
 
 _NUMBER = re.compile(r"^([+-]?\d{1,15}(?:\.\d{1,10})?)(%?)$")
 _UNIT_IN_NAME = re.compile(r"[(（]([^()（）]+)[)）]\s*$")
 _VALUE = r"([+-]?\d{1,12}(?:\.\d{1,6})?)\s*(%|[\u4e00-\u9fff]{1,4}(?=[，,。；;\s]|$))?"
-# `美国8月CPI年率 2.9%，预期2.9%，前值2.7%。` and `美国8月CPI年率 前值:2.70 预期:2.90 公布:2.9`
-_RELEASE_FIRST = re.compile(rf"^(?P<name>[^，。：:]{{4,60}}?)\s+{_VALUE}[，,]\s*预期(?:值)?\s*[:：]?\s*{_VALUE}")
+# `某国某月指数年率 1.2%，预期1.1%，前值1.0%。` and `某国某月指数年率 前值:1.00 预期:1.10 公布:1.2`
+_RELEASE_FIRST = re.compile(
+    rf"^【?(?P<name>[^，。：:【】]{{4,60}}?)(?:\s+|录得|增加|上升|升至|降至|为|报)\s*{_VALUE}"
+    rf"[，,]\s*(?:市场)?预期(?:值)?(?:为|增加|升至|降至)?\s*[:：]?\s*{_VALUE}"
+)
 _RELEASE_LAST = re.compile(
     rf"^(?P<name>[^，。：:]{{4,60}}?)\s*前值[:：]\s*{_VALUE}\s*预期[:：]\s*{_VALUE}\s*公布[:：]\s*{_VALUE}"
 )
+# `美国8月非农数据大幅低于预期`: which figure, and on which side of what was expected.
+_WORDED = re.compile(
+    r"(?P<name>(?:美国|欧元区|中国|英国|日本|德国)[^，。；：:]{0,30}?)(?:大幅|远|略|均|显著|意外)*"
+    r"(?P<side>高于|超出|超过|超|低于|不及|逊于|符合)(?:市场|此前)?预期"
+)
+_ABOVE = ("高于", "超出", "超过", "超")
 _PREVIOUS = re.compile(rf"前值(?:为)?\s*[:：]?\s*{_VALUE}")
 
 
@@ -68,6 +77,16 @@ def release_figures(event: Event) -> Figures | None:
     _, actual, unit, consensus, _ = first.groups()
     before = _PREVIOUS.search(event.text)
     return _stated(first["name"], actual, consensus, before[1] if before else None, unit)
+
+
+def worded_surprise(text: str) -> tuple[Figures, int] | None:
+    """The indicator that a text speaks of without figures, and the side of its surprise: 1 above, -1 below, 0 as
+    expected. None where the text says neither."""
+    found = _WORDED.search(text)
+    if found is None:
+        return None
+    side = 0 if found["side"] == "符合" else 1 if found["side"] in _ABOVE else -1
+    return Figures(indicator=found["name"]), side
 
 
 def _stated(name: str, actual: str, consensus: str, previous: str | None, unit: str | None) -> Figures:

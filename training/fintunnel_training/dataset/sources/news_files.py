@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from fintunnel_training.dataset.card_markdown import DROPPED_ZH
 from fintunnel_training.dataset.sources.figures import parse_release
-from fintunnel_training.dataset.sources.records import BEIJING, Event, to_minute
+from fintunnel_training.dataset.sources.records import BEIJING, Event, clean_text, to_minute
 from fintunnel_training.errors import DataError, OptionError
 
 __all__ = ["parse_mapping", "parse_zone", "read_news"]
@@ -26,7 +27,7 @@ __all__ = ["parse_mapping", "parse_zone", "read_news"]
 # What a file's column may be called when nothing is said; the first that is there counts.
 _ALIASES: dict[str, tuple[str, ...]] = {
     "text": ("text", "content", "body", "正文", "内容", "title", "标题"),
-    "time": ("time", "published_at", "ts_utc", "ts_local", "datetime", "date", "时间", "发布时间"),
+    "time": ("time", "published_at", "ts_utc", "ts_local", "datetime", "时间", "发布时间", "date", "日期"),
     "id": ("id", "event_id", "编号"),
     "importance": ("importance", "star", "重要性"),
     "indicator": ("indicator", "name", "指标"),
@@ -36,6 +37,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "unit": ("unit", "单位"),
 }
 _MAX_BYTES = 2 * 1024**3
+_MAX_FIELD = 10_000_000  # characters of one CSV field
 
 
 def parse_mapping(text: str) -> dict[str, str]:
@@ -88,11 +90,11 @@ def read_news(path: Path, mapping: Mapping[str, str], zone: tzinfo = BEIJING) ->
         zone = parse_zone("UTC")
     skipped: Counter[str] = Counter()
     events: dict[str, Event] = {}
-    for number, row in enumerate(rows, 1):
+    for row in rows:
         if row is None:
             skipped["malformed row of the news file"] += 1
             continue
-        event = _event(row, columns, zone, f"{path.stem}:{number}")
+        event = _event(row, columns, zone)
         if isinstance(event, str):
             skipped[event] += 1
         elif event.id in events:
@@ -100,14 +102,20 @@ def read_news(path: Path, mapping: Mapping[str, str], zone: tzinfo = BEIJING) ->
         else:
             events[event.id] = event
     if not events:
-        raise DataError(f"{path} 里没有一行能用：{'；'.join(f'{reason} {count}' for reason, count in skipped.items())}")
+        reasons = "；".join(f"{DROPPED_ZH.get(reason, reason)} {count} 行" for reason, count in skipped.items())
+        raise DataError(f"{path} 里没有一行能用：{reasons}")
     return sorted(events.values(), key=lambda event: (event.minute, event.id)), skipped
+
+
+def _few(names: set[str]) -> str:
+    listed = sorted(clean_text(name)[:30] for name in names)
+    return "、".join(listed[:12]) + (f" 等 {len(listed)} 列" if len(listed) > 12 else "")
 
 
 def _resolve(mapping: Mapping[str, str], present: set[str], path: Path) -> dict[str, str]:
     absent = [column for column in mapping.values() if column not in present]
     if absent:
-        raise DataError(f"{path} 没有列 {'、'.join(absent)}。有的是：{'、'.join(sorted(present))}")
+        raise DataError(f"{path} 没有列 {'、'.join(absent)}。有的是：{_few(present)}")
     columns = dict(mapping)
     for name, aliases in _ALIASES.items():
         found = next((alias for alias in aliases if alias in present), None)
@@ -118,35 +126,35 @@ def _resolve(mapping: Mapping[str, str], present: set[str], path: Path) -> dict[
         raise DataError(
             f"{path} 里认不出{'、'.join({'text': '正文', 'time': '时间'}[name] for name in missing)}列，"
             f"请用 --news-columns {','.join(f'{name}=列名' for name in missing)} 指明。"
-            f"有的是：{'、'.join(sorted(present))}"
+            f"有的是：{_few(present)}"
         )
     return columns
 
 
-def _event(row: Mapping[str, Any], columns: Mapping[str, str], zone: tzinfo, fallback_id: str) -> Event | str:
+def _event(row: Mapping[str, Any], columns: Mapping[str, str], zone: tzinfo) -> Event | str:
     """The event, or the reason why there is none."""
 
     def value(name: str) -> Any:
         return row.get(columns[name]) if name in columns else None
 
-    text = " ".join(str(value("text") or "").split())
+    text = clean_text(value("text") or "")
     if not text:
         return "empty text"
     try:
         minute = to_minute(value("time"), zone)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return "unreadable time"
     try:
         star = float(value("importance"))
         importance = int(star) if 1 <= star <= 5 else None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         importance = None
     name = str(value("indicator") or text[:200])
     _, figures = parse_release(name, value("previous"), value("consensus"), value("actual"), value("unit"))
     # An id of the content, so that the same row is the same event wherever it stands in the file.
-    given = str(value("id") or "").strip()
-    event_id = given or f"news:{hashlib.sha256(f'{minute} {text}'.encode()).hexdigest()[:16]}"
-    return Event(event_id or fallback_id, "flash" if figures is None else "calendar", minute, text, importance, figures)
+    event_id = clean_text(value("id") or "") or f"news:{hashlib.sha256(f'{minute} {text}'.encode()).hexdigest()[:16]}"
+    # A flash even where it has figures: its text is somebody's own, to be cleaned and compared like any other.
+    return Event(event_id, "flash", minute, text, importance, figures)
 
 
 # --- formats ----------------------------------------------------------------------------------------
@@ -183,6 +191,7 @@ def _decoded(raw: bytes, path: Path) -> str:
 
 
 def _csv_rows(text: str, path: Path) -> Iterator[dict[str, Any] | None]:
+    csv.field_size_limit(_MAX_FIELD)
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=False)
     try:
         for row in reader:
