@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from fintunnel.cli import main
 from fintunnel.prompt import PROMPT_VERSION, Style, render_example, render_news_answer, render_report_answer
 from fintunnel.wire import HORIZON_MIN, Context, Impact, NewsRequest, Passage, ReportRequest
+from fintunnel_training.instructions import SPLITS
 
 from tests.client.fault_server import Reply, chat_reply
 from tests.dataset.teacher_server import TeacherServer
@@ -67,13 +69,20 @@ def row_of(
     return {"instruction": prompt.instruction, "input": prompt.input, "output": answer, "meta": meta}
 
 
-def write_data(folder: Path, rows: int = 6, impact: Impact = "high", horizon_min: int = HORIZON_MIN) -> Path:
-    """`rows` JSON rows, then the first request again as prose, a market answer, and a report."""
+def write_data(
+    folder: Path,
+    rows: int = 6,
+    impact: Impact = "high",
+    horizon_min: int = HORIZON_MIN,
+    more: Sequence[dict[str, Any]] = (),
+) -> Path:
+    """`rows` JSON rows and `more`, then the first request again as prose, a market answer, and a report."""
     folder.mkdir(exist_ok=True)
     report = ReportRequest(question="营收多少？", passages=[Passage(text="营收12.5亿元。", source="某公司年报")])
     parts = {
         "x.jsonl": [
             *(news_row(news(number), impact, horizon_min=horizon_min) for number in range(rows)),
+            *more,
             news_row(news(0), impact, "news_prose"),
             news_row(news(1), impact, "market_prose"),
             row_of(report, render_report_answer([0], "营收12.5亿元。"), "json", "report", "train"),
@@ -93,7 +102,36 @@ def write_data(folder: Path, rows: int = 6, impact: Impact = "high", horizon_min
         "wait_and_see_volatility": 0.004,
         "wait_and_see_pre_return": 0.001,
     }
-    card = {"files_sha256": hashes, "edges": edges, "periods_utc": {"train": ["a", "b"]}}
+    counts = dict.fromkeys(SPLITS, 0)
+    nothing: dict[str, Any] = {name: {} for name in ("impact", "direction", "signals", "rows_by_kind", "rows_by_style")}
+    card = nothing | {
+        "files_sha256": hashes,
+        "edges": edges,
+        "periods_utc": dict.fromkeys(SPLITS, ["a", "b"]),
+        "source": "m.db",
+        "ticker": "XAUUSD",
+        "price_bars": 1,
+        "num_samples": 7,
+        "mix": [0.6, 0.2, 0.2],
+        "balance": "none",
+        "seed": 42,
+        "horizon_min": 15,
+        "window_min": 120,
+        "embargo_min": 135,
+        "prompt_version": 1,
+        "fintunnel_version": "0",
+        "since": None,
+        "until": None,
+        "notes": [],
+        "known_limits": [],
+        "events_read": 0,
+        "events_dropped": {},
+        "reactions": {},
+        "events": counts,
+        "events_with_context": counts,
+        "rows": counts,
+        "training_events_used": 0,
+    }
     (folder / "x.card.json").write_text(json.dumps(card), encoding="utf-8")
     (folder / "x.card.md").write_text("# 数据卡\n\n正文。\n", encoding="utf-8")
     return folder / "x.jsonl"

@@ -10,12 +10,21 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from fintunnel.chinese import LABELS_ZH
+from fintunnel.cli import main
+from fintunnel.wire import Direction, Edges, Impact
+from fintunnel_training.dataset.labels import LabelledEvent
+from fintunnel_training.dataset.rows import Choice
+from fintunnel_training.dataset.rows import news_row as build_row
+from fintunnel_training.dataset.sources.records import Event
+from fintunnel_training.dataset.teacher.augment import with_rationale
 from fintunnel_training.dataset.teacher.cost import Budget, Prices, Tokens
 
 from tests.client.fault_server import Reply
-from tests.dataset.augment_runs import GOOD, OWN, Augment, rationale_reply, write_data
+from tests.dataset.augment_runs import CONTEXT, GOOD, OWN, Augment, news, news_row, rationale_reply, write_data
 from tests.dataset.teacher_server import teacher_server
 
 
@@ -119,6 +128,45 @@ def _wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+# --- rows -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_used_once_so_that_rows_of_one_question_stay_different(
+    augment: Augment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = news_row(news(0), "high")
+    again["output"] = again["output"].replace(OWN, "同一条消息的另一种写法。")
+    write_data(augment.folder / "in", more=[again])
+    with teacher_server(rationale_reply()) as server:
+        ended = augment(server)
+    assert augment.rationales() == [GOOD] * 6 + ["同一条消息的另一种写法。"]
+    assert "rationale_by" not in augment.rows()[6]["meta"] and "2 行与前面的题目相同" in ended.out
+    with pytest.raises(SystemExit):
+        main(["dataset", "check", str(augment.out), "--json"])
+    assert "duplicate_rows" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("impact", get_args(Impact))
+@pytest.mark.parametrize("direction", get_args(Direction))
+def test_prose_rows_as_the_build_writes_them_keep_their_labels(impact: Impact, direction: Direction) -> None:
+    edges = Edges(
+        impact=(1.0, 2.0),
+        direction=(-0.25, 0.25),
+        priced_in_pre_return=0.004,
+        wait_and_see_volatility=0.006,
+        wait_and_see_pre_return=0.001,
+    )
+    size = {"low": 0.5, "medium": 1.5, "high": 2.5}[impact]
+    if direction == "neutral":
+        edges = edges.model_copy(update={"direction": (-9.0, 9.0)})
+    reaction = -size if direction == "bearish" else size
+    event = Event("e", "flash", 30_000_000, "某央行公告谈到利率的去向。", 3, None)
+    row = build_row(Choice(LabelledEvent(event, 0.001, reaction, CONTEXT), "news", "news_prose"), edges, "train", 1)
+    prefix = f"影响程度：{LABELS_ZH[impact]}；短线方向：{LABELS_ZH[direction]}。"
+    assert row["output"].startswith(prefix)
+    assert json.loads(with_rationale(json.dumps(row), GOOD, "teacher:t"))["output"] == prefix + GOOD
+
+
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
@@ -153,6 +201,30 @@ def test_a_dataset_that_was_altered_or_is_incomplete_is_refused(augment: Augment
         assert ended.status == 1 and "内容已改动" in ended.err
         val.unlink()
         assert "找不到" in augment(server).err and not server.bodies
+
+
+def test_a_file_made_elsewhere_is_told_as_such_whatever_else_is_wrong_with_it(augment: Augment) -> None:
+    line = json.dumps({"instruction": "问", "input": "", "output": "答", "meta": {"source": "x"}}, ensure_ascii=False)
+    foreign = augment.folder / "foreign.jsonl"
+    foreign.write_text(f"{line}\n" * 60 + "{broken\n", encoding="utf-8")
+    augment.data.write_bytes(foreign.read_bytes())
+    with teacher_server(rationale_reply()) as server:
+        ended = augment(server)
+    assert ended.status == 1 and "不是 fintunnel dataset build 写出的指令集" in ended.err and "61" not in ended.err
+    assert ended.err.count("\n") == 1 and not server.bodies
+
+
+def test_a_damaged_line_of_our_own_file_is_still_named(augment: Augment) -> None:
+    augment.data.write_bytes(augment.data.read_bytes() + b"{broken\n")
+    with teacher_server(rationale_reply()) as server:
+        assert "第 10 行不是 JSON" in augment(server).err
+
+
+def test_a_cache_that_cannot_be_made_is_told_before_anything_is_sent(augment: Augment) -> None:
+    (augment.folder / "file").write_text("x", encoding="utf-8")
+    with teacher_server(rationale_reply()) as server:
+        ended = augment(server, "--cache", str(augment.folder / "file" / "c.sqlite"))
+    assert ended.status == 1 and "c.sqlite" in ended.err and not server.bodies
 
 
 @pytest.mark.parametrize(

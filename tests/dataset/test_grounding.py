@@ -97,3 +97,53 @@ def test_a_hostile_text_takes_no_time() -> None:
 
 def test_full_width_figures_are_the_same_figures() -> None:
     assert figures_not_in("实际２．７％", SOURCE) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "source"),
+    [
+        ("涨3%", "金价312.5"),
+        ("跌7.1%", "金价71200"),
+        ("目标12", "成交 1,187"),
+        ("占45%", "持仓4,512"),
+        ("报三千五百美元", "金价走高"),
+        ("高百分之二点五", "金价走高"),
+    ],
+)
+def test_a_short_figure_is_not_excused_by_a_longer_one(answer: str, source: str) -> None:
+    assert figures_not_in(answer, source)
+
+
+@pytest.mark.parametrize(
+    ("answer", "source"),
+    [
+        ("约1.2万吨", "共12,040吨"),
+        ("合0.25个百分点", "加息25个基点"),
+        ("占45.1%", "份额0.4512"),
+        ("三千五百美元", "报三千五百美元一线"),
+        ("12亿元", "120,000万元"),
+    ],
+)
+def test_a_figure_may_be_told_in_another_unit(answer: str, source: str) -> None:
+    assert figures_not_in(answer, source) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "公布后金价随即冲高，空头回补。",
+        "行情随后下挫，验证了利空判断。",
+        "消息一出金价即跳涨。",
+        "金价闻讯走高。",
+        "黄金创历史新高。",
+        "市场最终选择了上涨。",
+        "当晚金价大涨。",
+        "事实证明利好。",
+    ],
+)
+def test_hindsight_without_figures_is_found(answer: str) -> None:
+    assert hindsight(answer)
+
+
+def test_a_headline_quoted_without_its_brackets_is_no_hindsight() -> None:
+    assert hindsight("消息「财报公布后，某车企美股大跌17%」", "财报公布后，某车企(XYZ.N)美股大跌17%") == []

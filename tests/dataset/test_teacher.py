@@ -130,8 +130,7 @@ def test_accepted_rationales_stand_in_a_dataset_that_training_reads(augment: Aug
         assert new["output"] == render_news_answer("high", "bullish", None, GOOD)
         assert new["meta"] == old["meta"] | {"rationale_by": "teacher:tutor"}
         assert (new["instruction"], new["input"]) == (old["instruction"], old["input"])
-    assert rows[6]["output"] == f"影响程度：高；短线方向：利好。{GOOD}"
-    assert rows[7:] == before[7:]  # market prose and reports stay
+    assert rows[6:] == before[6:]  # the prose row shares its question with the first; market prose and reports stay
     read = read_instructions(augment.out)
     assert read.edges is not None and len(read.rows) == 9
     for split in ("val", "test"):
@@ -141,10 +140,13 @@ def test_accepted_rationales_stand_in_a_dataset_that_training_reads(augment: Aug
         digest = hashlib.sha256((augment.folder / f"out.{split}.jsonl").read_bytes()).hexdigest()
         assert augment.card["files_sha256"][f"out.{split}.jsonl"] == digest
     teacher = augment.card["teacher"]
-    assert (teacher["model"], teacher["rows"], teacher["accepted"], teacher["rejected"]) == ("tutor", 7, 7, {})
+    assert (teacher["model"], teacher["accepted"], teacher["rejected"]) == ("tutor", 6, {})
+    assert (teacher["rows"], teacher["questions"], teacher["same_question"]) == (7, 6, 1)
+    assert "7 行里有 6 个不同的题目" in ended.out and "1 行与前面的题目相同，保留原理由" in ended.out
     assert (teacher["prompt_tokens"], teacher["completion_tokens"]) == (66, 42)
     assert teacher["cost"] == pytest.approx((66 + 2 * 42) / 1e6)
-    assert "## 教师模型" in (augment.folder / "out.card.md").read_text(encoding="utf-8")
+    readable = (augment.folder / "out.card.md").read_text(encoding="utf-8")
+    assert "## 教师模型" in readable and "`out.jsonl`" in readable and "`x.jsonl`" not in readable
 
 
 def test_other_splits_are_augmented_on_request_only(augment: Augment) -> None:
@@ -171,11 +173,11 @@ def test_rejected_answers_are_counted_by_reason_and_the_rows_keep_their_own(augm
         assert augment.card["teacher"]["rejected"] == {
             "figures": 1,
             "hindsight": 1,
-            "not_json": 2,  # the question of two rows
+            "not_json": 1,  # the question of two rows
             "schema": 1,
             "too_short": 1,
         }
-        assert "不是 JSON 2" in ended.out and "有资料里没有的数字 1" in ended.out and "采纳 1 行" in ended.out
+        assert "不是 JSON 1" in ended.out and "有资料里没有的数字 1" in ended.out and "采纳 1 个" in ended.out
         server.forget()
         server.answer = rationale_reply()
         augment(server)
@@ -216,6 +218,19 @@ REQUEST = NewsRequest(text="美国某指数公布。", figures=FIGURES, context=
 def test_answers_that_must_not_be_trained_on_are_rejected(content: str, reason: str) -> None:
     verdict = judge(content, REQUEST)
     assert (verdict.rationale, verdict.reason) == (None, reason) and reason in REASONS_ZH
+
+
+def test_the_longest_answer_that_is_taken_fits_what_is_served() -> None:
+    exactly = (GOOD * 3)[:110]
+    assert judge(json.dumps({"rationale": exactly}), REQUEST).rationale == exactly
+    assert judge(json.dumps({"rationale": exactly + "多"}), REQUEST).reason == "too_long"
+    assert "40到90个字" in teacher_messages(REQUEST)[0]["content"]
+
+
+def test_a_word_on_the_market_before_is_asked_for_and_taken() -> None:
+    assert "「行情」" in teacher_messages(REQUEST)[0]["content"]
+    text = GOOD + "发布前金价小幅上涨0.12%，波幅0.31%，市场已有所准备。"
+    assert judge(json.dumps({"rationale": text}), REQUEST).rationale == text
 
 
 def test_fences_quotes_and_derived_figures_are_taken() -> None:

@@ -64,7 +64,7 @@ def test_a_row_whose_retries_fail_keeps_its_rationale_and_is_counted(augment: Au
         ended = augment(server)
         assert ended.status == 0 and augment.rationales() == [GOOD] * 2 + [OWN] + [GOOD] * 3
         assert len(server.bodies) == 5 + 4 and augment.card["teacher"]["failed"] == {"server": 1}
-        assert "没有得到回答 1 行（5xx 服务出错 1）" in ended.out
+        assert "没有得到回答 1 个（5xx 服务出错 1）" in ended.out
         server.forget()
         server.answer = rationale_reply()
         augment(server)
@@ -88,6 +88,60 @@ def test_nobody_at_the_address_is_named(augment: Augment, monkeypatch: pytest.Mo
         pass  # gone again
     ended = augment(server)
     assert ended.status == 1 and "连不上 127.0.0.1" in ended.err
+    ended = augment(server, "--limit", "5")  # too few to be stopped on the way
+    assert ended.status == 1 and "问了 5 个题目" in ended.err and "连接失败 5；" in ended.err
+    assert "连不上 127.0.0.1" in ended.err and "没有写出" in ended.err
+    assert [path.name for path in augment.folder.iterdir()] == ["in"]
+
+
+def test_a_key_that_is_not_taken_leaves_no_file_behind(augment: Augment) -> None:
+    with teacher_server(error_reply(401)) as server:
+        ended = augment(server, "--cache", str(augment.folder / "new" / "c.sqlite"))
+    assert ended.status == 1 and "不接受密钥" in ended.err and "已存进" not in ended.err
+    assert [path.name for path in augment.folder.iterdir()] == ["in"]
+
+
+def test_a_teacher_that_never_does_as_asked_is_not_paid_to_the_end(augment: Augment) -> None:
+    write_data(augment.folder / "in", rows=60)
+
+    def answer(asked: Asked) -> Reply:
+        return rationale_reply("太短。") if asked.number % 4 == 0 else chat_reply("\x1b[2J好的，" + "我来分析。" * 40)
+
+    with teacher_server(answer) as server:
+        ended = augment(server, "--concurrency", "1")
+        assert ended.status == 1 and len(server.bodies) == 20 and not augment.out.exists()
+        assert "连续 20 条回答都被拒收" in ended.err and "最常见的原因：不是 JSON，15 条" in ended.err
+        assert "\\x1b[2J好的，我来分析。" in ended.err and "\x1b" not in ended.err
+        assert "我来分析。" * 20 not in ended.err
+        assert "--teacher-model" in ended.err and "--retry-rejected" in ended.err and "--limit 0" in ended.err
+        server.forget()
+        server.answer = rationale_reply()
+        assert augment(server).status == 0
+    assert len(server.bodies) == 40 and augment.rationales() == [OWN] * 20 + [GOOD] * 40
+
+
+def test_rejections_among_accepted_answers_do_not_stop_the_run(augment: Augment) -> None:
+    write_data(augment.folder / "in", rows=44)
+
+    def answer(asked: Asked) -> Reply:
+        return rationale_reply() if asked.number == 19 else chat_reply("好的。")
+
+    with teacher_server(answer) as server:
+        ended = augment(server, "--concurrency", "1")
+    assert ended.status == 1 and len(server.bodies) == 40  # 19 before the accepted one, 20 after it
+    with teacher_server(answer) as server:
+        ended = augment(server, "--concurrency", "1", "--limit", "30", "--cache", "other.sqlite")
+    assert ended.status == 0 and augment.rationales().count(GOOD) == 1
+
+
+def test_a_short_run_without_an_accepted_answer_writes_nothing_but_the_cache_may(augment: Augment) -> None:
+    with teacher_server(chat_reply("好的。")) as server:
+        ended = augment(server, "--limit", "3")
+        assert ended.status == 1 and "拒收 3 个（最常见的原因：不是 JSON，3 条，例如：好的。）" in ended.err
+        assert not augment.out.exists() and not (augment.folder / "out.card.json").exists()
+        server.forget()
+        ended = augment(server, "--limit", "0", yes=False)
+    assert ended.status == 0 and "没有采纳任何" in ended.err and augment.rationales() == [OWN] * 6 and not server.bodies
 
 
 def test_empty_content_is_asked_once_more_then_rejected(augment: Augment) -> None:
@@ -102,7 +156,7 @@ def test_empty_content_is_asked_once_more_then_rejected(augment: Augment) -> Non
     with teacher_server(answer) as server:
         augment(server)
     assert len(server.bodies) == 8 and augment.rationales() == [OWN] + [GOOD] * 5
-    assert augment.card["teacher"]["rejected"] == {"empty": 2}
+    assert augment.card["teacher"]["rejected"] == {"empty": 1}
     assert augment.card["teacher"]["prompt_tokens"] == 8 * 11  # the empty ones were paid for too
 
 
@@ -119,7 +173,7 @@ def test_bytes_that_keep_the_line_alive_do_not_stretch_the_deadline(
     with teacher_server(answer) as server:
         ended = augment(server, "--timeout", "0.5")
     assert ended.status == 0 and time.monotonic() - started < 5
-    assert augment.card["teacher"]["failed"] == {"timeout": 1} and augment.card["teacher"]["accepted"] == 6
+    assert augment.card["teacher"]["failed"] == {"timeout": 1} and augment.card["teacher"]["accepted"] == 5
 
 
 def test_a_web_page_instead_of_an_answer_is_a_failure_not_a_crash(
@@ -128,7 +182,7 @@ def test_a_web_page_instead_of_an_answer_is_a_failure_not_a_crash(
     monkeypatch.setattr("fintunnel_training.dataset.teacher.api._ATTEMPTS", 1)
     with teacher_server(Reply(body=b"<html>login</html>")) as server:
         ended = augment(server)
-    assert ended.status == 0 and augment.card["teacher"]["failed"] == {"not_api": 7} and "没有采纳任何" in ended.err
+    assert ended.status == 1 and "回答不是 API 的格式 6" in ended.err and not augment.out.exists()
 
 
 def test_a_server_without_json_mode_is_asked_without_and_it_is_remembered(augment: Augment) -> None:
@@ -158,7 +212,7 @@ def test_a_refused_question_is_counted_and_the_rest_goes_on(augment: Augment) ->
 
     with teacher_server(answer) as server:
         augment(server)
-    assert augment.card["teacher"]["failed"] == {"refused": 1} and augment.card["teacher"]["accepted"] == 6
+    assert augment.card["teacher"]["failed"] == {"refused": 1} and augment.card["teacher"]["accepted"] == 5
 
 
 def test_failures_among_answers_do_not_stop_the_run(augment: Augment, monkeypatch: pytest.MonkeyPatch) -> None:

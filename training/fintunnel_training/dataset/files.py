@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fintunnel_training.dataset.atomic_files import replacing
 from fintunnel_training.dataset.build import Dataset
 from fintunnel_training.dataset.card_markdown import card_markdown
 from fintunnel_training.dataset.rows import Row
@@ -40,24 +39,12 @@ def write_dataset(dataset: Dataset, out: Path, *, source_sha256: str | None) -> 
         the paths written.
     """
     paths = output_paths(out)
-    for path in paths:
-        if path.exists() and not path.is_file():
-            raise DataError(f"无法写入 {path}：那里已有一个不是普通文件的东西")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(paths) as partial:
         hashes = {
-            path.name: _write_rows(_partial(path), dataset.rows[split]) for split, path in split_paths(out).items()
+            path.name: _write_rows(partial[path], dataset.rows[split]) for split, path in split_paths(out).items()
         }
         card = dataset.card | {"source_sha256": source_sha256, "files_sha256": hashes}
-        write_card(card, _partial(card_path(out)), _partial(out.with_suffix(".card.md")))
-        for path in paths:
-            os.replace(_partial(path), path)
-    except OSError as error:
-        raise DataError(f"无法写入 {out}：{error.strerror}") from error
-    finally:
-        for path in paths:
-            with suppress(OSError):
-                _partial(path).unlink(missing_ok=True)
+        write_card(card, partial[card_path(out)], partial[out.with_suffix(".card.md")])
     return paths
 
 
@@ -75,7 +62,3 @@ def _write_rows(path: Path, rows: Iterable[Row]) -> str:
             digest.update(line)
             file.write(line)
     return digest.hexdigest()
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{os.getpid()}.partial")

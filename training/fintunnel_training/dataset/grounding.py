@@ -11,7 +11,6 @@ import unicodedata
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 __all__ = ["figures_not_in", "hindsight"]
 
@@ -21,7 +20,14 @@ _FIGURE = re.compile(r"(?<![A-Za-z0-9_.])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!
 _LIST_MARK = re.compile(r"(?:^|(?<=[\n。；;：:]))\s*[（(]?\d{1,2}(?:[、)）]|\.(?!\d))|[①-⑳]", re.MULTILINE)
 # A span of time that an answer speaks of ("15分钟内方向难定") is no claim about what was published.
 _SPAN = re.compile(r"(?<!\d)\d{1,4}\s*(?:分钟|min\b|minutes?\b)")
-_SCALES = (1.0, 1e2, 1e-2, 1e4, 1e-4, 1e8, 1e-8)  # percent and fraction, 万, 亿
+_UNIT = re.compile(r"\s*个?(?P<of>%|百分点|基点|bp|倍)|\s*(?P<scale>万亿|万|亿)")
+_SCALES = {"万": 1e4, "亿": 1e8, "万亿": 1e12}
+_OF = {"%": "%", "百分点": "%", "基点": "bp", "bp": "bp", "倍": "倍"}
+# Amounts written out: they are compared with the source letter by letter.
+_WRITTEN_OUT = re.compile(
+    r"百分之[零一二三四五六七八九十百点两]+"
+    r"|[一二两三四五六七八九]?[十百千](?:[零一二三四五六七八九十百千点]|余|多)*(?:万|亿)?(?:美元|元|点|个?百分点|个?基点|吨|盎司)"
+)
 # With more numbers than this in a source, some pair of them gives almost any number by chance.
 _MOST_OPERANDS = 40
 
@@ -45,6 +51,10 @@ _HINDSIGHT = re.compile(
             rf"(?:事|此|其|之|随)?后(?:的)?\s*{_SPAN_WORD}(?:内|里)?(?:的)?[^。；，\n]{{0,8}}?(?:涨跌|收益|回报|波幅|{_MOVED})",
             rf"(?:随后|其后|之后|此后|随即|旋即){_GAP}(?:{_MOVED}{_SIZE}|{_SUDDEN}{_MOVED})",
             rf"(?:应声|短线){_MOVED}{_SIZE}|应声{_MOVED}",
+            rf"{_AFTER}{_PRICE}(?:随即|旋即|立即|迅速|便|就)?{_MOVED}",
+            rf"{_PRICE}[^。；，\n]{{0,4}}?(?:随后|其后|随即|旋即|闻讯|受此提振|受此拖累|当晚|当日|当天|次日)(?:走势)?{_MOVED}",
+            rf"(?:消息一出|当晚|当日|当天|次日)[^。；，\n]{{0,4}}?{_PRICE}(?:便|即|就)?(?:{_MOVED}|创下|收于)",
+            rf"{_PRICE}(?:创下?(?:历史|年内)?新[高低]|收于(?:日内)?[高低]点)|市场(?:最终)?选择了(?:上涨|下跌)|事实证明",
             r"事后(?:来看|看|证明)|(?:走势|行情|价格|盘面|市场反应)(?:也)?(?:已经|已)?(?:验证|印证|证实)了?",
             rf"(?:最终|结果|实际)[^。；，\n]{{0,6}}?{_PRICE}[^。；，\n]{{0,8}}?{_MOVED}",
             rf"{_PRICE}[^。；，\n]{{0,6}}?(?:从|由)\s*[\d.,]+[^。；，\n]{{0,6}}?(?:{_MOVED}|升|降)(?:至|到)",
@@ -62,6 +72,7 @@ _HEDGE = re.compile(
 )
 _BEFORE = re.compile(r"(?:发布|公布|消息|数据|事件)(?:之|以)?前|此前|之前|早前|先前")
 _AFTER_WORD = re.compile(rf"{_AFTER}|随后|其后|此后|之后|事后")
+_ASIDE = re.compile(r'[(（][^()（）]*[)）]|["\\<>「」]')
 _CLAUSE_END = "，,。；;！？!?\n"
 
 
@@ -70,12 +81,14 @@ _TIME = re.compile(r"\s*(?:分钟|小时|分|时|点(?!\d)|月|日|年|天|页|�
 
 
 class _Figure(NamedTuple):
-    """`of`: what the number counts, as far as arithmetic cares: "%", "倍", "time" or something else ("")."""
+    """`of`: what the number counts, as far as arithmetic cares: "%", "bp", "倍", "time" or something else ("").
+    `scale`: 1e4 for 万 and so on."""
 
     text: str
     value: float
     decimals: int
     of: str
+    scale: float
 
 
 def figures_not_in(answer: str, source: str) -> list[str]:
@@ -83,20 +96,20 @@ def figures_not_in(answer: str, source: str) -> list[str]:
     and units aside) nor follow from two of its figures by one difference, sum, share or change in percent,
     rounded as the answer rounds."""
     stated = _figures(source)
-    values = np.unique([figure.value for figure in stated])
     missing: list[str] = []
     for figure in _figures(_SPAN.sub(" ", _LIST_MARK.sub(" ", answer))):
-        if _states(values, figure) or figure.text in missing:
+        if figure.text in missing or any(_states(item, figure) for item in stated):
             continue
         if not _follows(stated, figure):
             missing.append(figure.text)
-    return missing
+    return missing + [match[0] for match in _WRITTEN_OUT.finditer(answer) if match[0] not in source]
 
 
 def hindsight(answer: str, source: str = "") -> list[str]:
     """Phrases of `answer` that tell what the market did afterwards. A phrase quoted from `source` is none, nor is one
     that a word of its clause makes a guess or a rule (可能, 通常, 若 …) or that speaks of the time before."""
     found = []
+    source += _ASIDE.sub("", source)  # a headline may be quoted without its brackets
     for match in _HINDSIGHT.finditer(answer):
         clause = _clause(answer, match.start(), match.end())
         is_before = _BEFORE.search(clause) and not _AFTER_WORD.search(clause)
@@ -117,20 +130,25 @@ def _figures(text: str) -> list[_Figure]:
     for match in _FIGURE.finditer(text):
         digits = match[0].replace(",", "")
         if len(digits) <= 18:  # longer ones are identifiers, not figures
-            unit = text[match.end() : match.end() + 1]
-            of = unit if unit in ("%", "倍") else "time" if _TIME.match(text, match.end()) else ""
-            found.append(_Figure(match[0], float(digits), len(digits.partition(".")[2]), of))
+            unit = _UNIT.match(text, match.end())
+            of = _OF[unit["of"]] if unit and unit["of"] else "time" if _TIME.match(text, match.end()) else ""
+            scale = _SCALES[unit["scale"]] if unit and unit["scale"] else 1.0
+            found.append(_Figure(match[0], float(digits), len(digits.partition(".")[2]), of, scale))
     return found
 
 
-def _states(values: NDArray[np.float64], figure: _Figure) -> bool:
-    """A figure as stated must be exact; one in another scale may be rounded."""
-    half_unit = _half_unit(figure)
-    for scale in _SCALES:
-        tolerance = half_unit if scale != 1.0 else 1e-9 * max(1.0, figure.value)
-        if bool(np.any(np.abs(values * scale - figure.value) <= tolerance)):
-            return True
-    return False
+def _states(stated: _Figure, figure: _Figure) -> bool:
+    """As it stands, whatever the unit; or, rounded, in another unit that the figures themselves name: 万 and 亿,
+    percent of a fraction, basis points."""
+    if abs(stated.value - figure.value) <= 1e-9 * max(1.0, figure.value):
+        return True
+    if stated.scale != figure.scale:
+        return abs(stated.value * stated.scale / figure.scale - figure.value) <= _half_unit(figure)
+    factor = {("", "%"): 100.0, ("%", ""): 0.01, ("bp", "%"): 0.01, ("%", "bp"): 100.0}.get((stated.of, figure.of))
+    fraction = min(stated.value, figure.value)
+    if factor is None or ("bp" not in (stated.of, figure.of) and fraction > 1):
+        return False
+    return abs(stated.value * factor - figure.value) <= _half_unit(figure)
 
 
 def _follows(stated: list[_Figure], figure: _Figure) -> bool:

@@ -67,7 +67,7 @@ def files_to_check(file: Path, val: Path | None, test: Path | None) -> dict[str,
     """The file, and what is given or lies beside it as its validation and test split.
 
     Raises:
-        DataError: one file is named twice.
+        OptionError: one file is named twice.
     """
     beside = split_paths(file)
     paths = {"train": file}
@@ -86,7 +86,11 @@ def check_files(paths: dict[str, Path], base: str | None = None, max_length: int
         DataError: a file cannot be read at all, or holds nothing.
         BaseModelError: `base` cannot be found.
     """
-    files = [read_rows(path, split) for split, path in paths.items()]
+    # A database that covers too short a time leaves an evaluation split empty; that is no fault of the rows.
+    files = [
+        CheckedFile(split, path) if split != "train" and _is_empty(path) else read_rows(path, split)
+        for split, path in paths.items()
+    ]
     rows = [row for file in files for row in file.rows]
     classes = [row_classes(row) for row in rows]
     balance = class_balance(rows, classes)
@@ -111,6 +115,10 @@ def check_files(paths: dict[str, Path], base: str | None = None, max_length: int
     return CheckReport(
         paths, lines, {file.split: len(file.rows) for file in files}, findings, balance, templates, tokens
     )
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size
 
 
 def _unreadable(files: Sequence[CheckedFile]) -> list[Finding]:
@@ -140,16 +148,20 @@ def _row_by_row(rows: Sequence[CheckedRow]) -> list[Finding]:
     """What one row alone shows. The news of FinTunnel's own rows is quoted, so only foreign inputs are searched."""
     ungrounded: list[Example] = []
     told: list[Example] = []
+    ungrounded_bare: list[Example] = []
+    told_bare: list[Example] = []
     ahead: list[Example] = []
     context_columns: list[Example] = []
     columns: list[Example] = []
     told_in_input: list[Example] = []
     for row in _progress(rows, "检查"):
         source, output = row.prompt, row.row.output
+        # A row without an input answers from general knowledge: what it says need not stand anywhere.
+        bare = row.row.request is None and not row.row.input.strip()
         if missing := figures_not_in(output, source):
-            ungrounded.append(row.example(f"{'、'.join(missing[:4])}：{output}"))
+            (ungrounded_bare if bare else ungrounded).append(row.example(f"{'、'.join(missing[:4])}：{output}"))
         if phrases := hindsight(output, source):
-            told.append(row.example(output, phrases[0]))
+            (told_bare if bare else told).append(row.example(output, phrases[0]))
         if row.row.request is None:
             if name := lookahead_in_text(source):
                 ahead.append(row.example(source, name))
@@ -166,6 +178,10 @@ def _row_by_row(rows: Sequence[CheckedRow]) -> list[Finding]:
         *found("lookahead_context", "错误", "上下文列里有消息发布之后的行情（前视）", drop, context_columns, total),
         *found("ungrounded_figures", "错误", "答案里的数字在问题和输入里都没有，也算不出来", "删掉这些数字，"
                "或把它们的出处写进输入。", ungrounded, total),
+        *found("hindsight_without_input", "警告", "没有输入的问答里，答案像是在说事后走势", "若这一行在分析一条消息，"
+               "请删掉发布后的涨跌；若是讲历史，可以保留。", told_bare, total),
+        *found("ungrounded_without_input", "警告", "没有输入的问答里，答案写了题目中没有的数字", "一般知识可以保留，"
+               "请核对数字。", ungrounded_bare, total),
         *found("lookahead_column", "警告", "多余的列像是消息发布之后的行情", "训练不读这些列；"
                "若别的工具会把它们拼进输入，请先删掉。", columns, total),
         *found("hindsight_input", "警告", "输入里像是写了消息发布之后的走势", "若是新闻自己报道的旧行情可以保留，"
@@ -174,4 +190,4 @@ def _row_by_row(rows: Sequence[CheckedRow]) -> list[Finding]:
 
 
 def _progress(rows: Sequence[CheckedRow], what: str) -> Iterator[CheckedRow]:
-    return iter(tqdm(rows, desc=what, unit="行", disable=len(rows) < _SLOW, mininterval=0.5))
+    return iter(tqdm(rows, desc=what, unit="行", disable=len(rows) < _SLOW or None, mininterval=0.5))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from fintunnel.chinese import LABELS_ZH
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -116,5 +117,5 @@ def _balance_table(report: CheckReport) -> RenderableType:
                 f"{counts.get(split, 0)}（{counts.get(split, 0) / totals[split]:.0%}）" if totals[split] else "–"
                 for split in report.files
             )
-            table.add_row(Text(f"{_FIELD_ZH[field]} {value}"), *cells)
+            table.add_row(Text(f"{_FIELD_ZH[field]} {LABELS_ZH.get(value, value)}"), *cells)
     return table

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from fintunnel.chinese import LABELS_ZH
 from fintunnel.prompt import render_prompt
-from fintunnel.wire import NewsRequest
+from fintunnel.wire import Direction, Impact, NewsRequest
 
+from fintunnel_training.dataset.atomic_files import replacing
+from fintunnel_training.dataset.card_markdown import card_markdown
 from fintunnel_training.errors import DataError, OptionError
 from fintunnel_training.instructions import InstructionRow, card_path, read_instructions, split_paths
 
 __all__ = ["Source", "SourceRow", "check_paths", "read_source", "with_rationale", "write_augmented"]
 
-_PROSE = re.compile(r"(影响程度：[低中高]；短线方向：(?:利空|中性|利好)。)(.+)", re.DOTALL)
+_IMPACTS, _DIRECTIONS = ("|".join(LABELS_ZH[name] for name in get_args(names)) for names in (Impact, Direction))
+_PROSE = re.compile(rf"(影响程度：(?:{_IMPACTS})；短线方向：(?:{_DIRECTIONS})。)(.+)", re.DOTALL)
 _ANSWER_FIELDS = ["impact", "direction", "signals", "rationale"]
+_FIRST_ROWS = 20
 _SQLITE = b"SQLite format 3\0"
 
 
@@ -37,12 +40,11 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset as it lies on disk. `rows` and `raw` by split, `card` its card, `card_text` the readable one."""
+    """A dataset as it lies on disk: `rows` and `raw` by split, and its card."""
 
     rows: dict[str, list[SourceRow]]
     raw: dict[str, bytes]
     card: dict[str, Any]
-    card_text: str
 
 
 def check_paths(data: Path, out: Path, cache: Path) -> None:
@@ -69,26 +71,44 @@ def read_source(data: Path) -> Source:
     """Read the three splits and the card of a built dataset.
 
     Raises:
-        DataError: a file is missing, damaged, or not the one that the card speaks of.
+        DataError: a file is missing, damaged, not made by `dataset build`, or not the one that the card speaks of.
     """
     rows, raw = {}, {}
     for split, path in split_paths(data).items():
         if not path.is_file():
             raise DataError(f"找不到 {path}。augment 需要 fintunnel dataset build 写出的全部文件。")
         raw[split] = path.read_bytes()
+        _check_origin(path, raw[split])
         # A split is allowed to be empty, a file to read is not.
         parsed = read_instructions(path).rows if raw[split].strip() else []
         lines = [line for line in raw[split].decode("utf-8-sig").split("\n") if line.strip()]
         rows[split] = [SourceRow(line, _askable(row), row.horizon_min) for line, row in zip(lines, parsed, strict=True)]
-    card, text_path = _read_card(card_path(data)), _card_text_path(data)
+    card = _read_card(card_path(data))
     known = set(card["files_sha256"].values())
     for split, path in split_paths(data).items():
         if hashlib.sha256(raw[split]).hexdigest() not in known:
             raise DataError(
                 f"{path} 与数据卡 {card_path(data)} 不符（内容已改动）。请重新运行 fintunnel dataset build。"
             )
-    text = text_path.read_text(encoding="utf-8", errors="replace") if text_path.is_file() else "# 数据卡\n"
-    return Source(rows, raw, card, text)
+    return Source(rows, raw, card)
+
+
+def _check_origin(path: Path, raw: bytes) -> None:
+    """Told before anything is parsed: of a file made elsewhere, its first damaged line is not what is wrong."""
+    lines = [line for line in raw.split(b"\n", _FIRST_ROWS)[:_FIRST_ROWS] if line.strip()]
+    if lines and not any(map(_is_ours, lines)):
+        raise DataError(
+            f"{path} 不是 fintunnel dataset build 写出的指令集（前 {len(lines)} 行都没有它的 meta）。"
+            "augment 只改写它写出的行。"
+        )
+
+
+def _is_ours(line: bytes) -> bool:
+    try:
+        meta = json.loads(line.decode("utf-8-sig"))["meta"]
+        return "request" in meta and "prompt_version" in meta
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
 
 
 def _askable(row: InstructionRow) -> NewsRequest | None:
@@ -154,22 +174,14 @@ def write_augmented(
             contents[path] = "".join(f"{line}\n" for line in lines).encode()
     hashes = {path.name: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
     card = source.card | {"files_sha256": hashes, "teacher": teacher}
-    contents[card_path(out)] = (json.dumps(card, ensure_ascii=False, indent=2) + "\n").encode()
-    readable = source.card_text.partition("\n## 教师模型\n")[0].rstrip()
-    contents[_card_text_path(out)] = f"{readable}\n\n## 教师模型\n\n{teacher['summary']}\n".encode()
-    partial = {path: path.with_name(f"{path.name}.{os.getpid()}.partial") for path in contents}
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        contents[card_path(out)] = (json.dumps(card, ensure_ascii=False, indent=2) + "\n").encode()
+        contents[_card_text_path(out)] = card_markdown(card).encode()
+    except (LookupError, TypeError, ValueError) as error:
+        raise DataError(f"数据卡缺少 {error}。请重新运行 fintunnel dataset build。") from error
+    with replacing(list(contents)) as partial:
         for path, content in contents.items():
             partial[path].write_bytes(content)
-        for path in contents:
-            os.replace(partial[path], path)
-    except OSError as error:
-        raise DataError(f"无法写入 {out}：{error.strerror}") from error
-    finally:
-        for path in partial.values():
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
     return list(contents)
 
 

@@ -82,10 +82,10 @@ def augment(
         if plan.to_ask:
             key = teacher_key(url, teacher_key_env)
             _confirm(yes)
-            stored.create()
-            run = _ask(plan, replace(teacher, api_key=key), stored, spending)
+            stored.check_writable()
+            run = _ask(plan, replace(teacher, api_key=key), stored, spending, out)
         else:
-            run = _ask(plan, teacher, stored, spending)
+            run = _ask(plan, teacher, stored, spending, out)
     _write(
         source,
         out,
@@ -127,10 +127,11 @@ def _prices(price_in: float | None, price_out: float | None, budget: float | Non
 def _tell_plan(plan: Plan, teacher: Teacher, rows: int, prices: Prices | None, budget: float | None) -> None:
     from fintunnel_training.errors import OptionError
 
+    questions = len(plan.known) + len(plan.to_ask) + plan.left
     left = f"，按 --limit 留下 {plan.left} 条" if plan.left else ""
     typer.echo(
-        f"教师 {teacher.model}（{_host(teacher)}）：可改写 {rows} 行，缓存已有 {len(plan.known)} 条回答，"
-        f"这次要问 {len(plan.to_ask)} 条{left}"
+        f"教师 {teacher.model}（{_host(teacher)}）：可改写 {rows} 行（{questions} 个不同的题目），"
+        f"缓存已有 {len(plan.known)} 条回答，这次要问 {len(plan.to_ask)} 条{left}"
     )
     expected = plan.expected(teacher.max_tokens)
     cost = prices.cost(expected) if prices else None
@@ -160,7 +161,7 @@ def _confirm(yes: bool) -> None:
         raise typer.Exit(1)
 
 
-def _ask(plan: Plan, teacher: Teacher, cache: TeacherCache, budget: Budget) -> Run:
+def _ask(plan: Plan, teacher: Teacher, cache: TeacherCache, budget: Budget, out: Path) -> Run:
     """Ask with a progress bar on stderr. However it ends, what was answered is in the cache and said to be."""
     import asyncio
 
@@ -185,13 +186,13 @@ def _ask(plan: Plan, teacher: Teacher, cache: TeacherCache, budget: Budget) -> R
             return asyncio.run(ask_all(plan, teacher, cache, budget, progress))
     except TeacherStopped as error:
         bar.close()
-        raise TeacherStopped(
-            f"{error}。这次得到的 {stored} 条回答已存进 {cache.path}，再运行会从这里继续；"
-            "加 --limit 0 可以只用已有的回答写出结果。"
-        ) from error
+        kept = f"这次得到的 {stored} 条回答已存进 {cache.path}，" if stored else ""
+        known = "；加 --limit 0 可以只用已有的回答写出结果" if stored or plan.known else ""
+        raise TeacherStopped(f"{error}。没有写出 {out}。{kept}再运行同一条命令，会从这里继续{known}。") from error
     except KeyboardInterrupt:
         bar.close()
-        typer.echo(f"这次得到的 {stored} 条回答已存进 {cache.path}；再运行同一条命令，会从这里继续。", err=True)
+        kept = f"这次得到的 {stored} 条回答已存进 {cache.path}；" if stored else "这次还没有得到回答；"
+        typer.echo(f"{kept}再运行同一条命令，会从这里继续。", err=True)
         raise typer.Exit(_INTERRUPTED) from None
     finally:
         bar.close()
@@ -220,14 +221,11 @@ def _write(
 ) -> None:
     from fintunnel_training.dataset.teacher.augment import write_augmented
     from fintunnel_training.dataset.teacher.card import teacher_section
+    from fintunnel_training.dataset.teacher.run import rationales
 
-    rationales: dict[str, list[str | None]] = {
-        split: [run.answers[key][1].rationale if key in run.answers else None for key in part]
-        for split, part in keys.items()
-    }
     section = teacher_section([key for part in keys.values() for key in part if key], run, teacher, prices)
     section["splits"] = list(keys)
-    paths = write_augmented(source, out, rationales, f"teacher:{teacher.model}", section)
+    paths = write_augmented(source, out, rationales(run, keys), f"teacher:{teacher.model}", section)
     typer.echo(section["summary"])
     if not section["accepted"]:
         typer.echo("注意：没有采纳任何回答，行的内容与原来相同。", err=True)

@@ -6,6 +6,7 @@ Keys are hashes of what was asked; the API key is no part of them and is never w
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ CREATE TABLE answers (
 
 
 class TeacherCache:
-    """A cache file; one that is missing is made by `create`.
+    """A cache file; one that is missing is made with the first answer.
 
     Raises (from every method):
         DataError: the file is damaged, is no teacher's cache, or cannot be written.
@@ -46,10 +47,12 @@ class TeacherCache:
             with self._named_errors():
                 self._connection = self._open()
 
-    def create(self) -> None:
-        """Make the file where it is missing: better a folder that cannot be written before the first answer."""
+    def check_writable(self) -> None:
+        """Try the folder before the first answer is paid for; leaves nothing behind."""
         with self._named_errors():
-            self._connected()
+            folder = next(parent for parent in self.path.absolute().parents if parent.exists())
+            with tempfile.TemporaryFile(dir=folder):
+                pass
 
     def get(self, key: str) -> Answer | None:
         if self._connection is None:
