@@ -2,16 +2,11 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import re
-from collections import Counter
 from pathlib import Path
 
 import pytest
-from fintunnel_training.dataset.grounding import figures_not_in
-from fintunnel_training.dataset.reports.file_questions import find_figures, make_file_report
 from fintunnel_training.dataset.reports.files import SKIPPED_ZH, ReportLibrary, read_reports
-from fintunnel_training.dataset.reports.passages import ReportExample
 from fintunnel_training.errors import DataError, OptionError
 from pypdf import PageObject, PdfReader, PdfWriter
 
@@ -201,111 +196,20 @@ def test_a_folder_without_anything_usable_says_why(tmp_path: Path) -> None:
         read_reports(tmp_path)
 
 
-# --- figures and questions ------------------------------------------------------------------------------
+@pytest.mark.parametrize("filler", ["没有句号的长文", "营业成本 40.12 35.66 ", "合计12,345.67", "1250亿元"])
+def test_no_cut_falls_inside_a_number_or_before_its_unit(tmp_path: Path, filler: str) -> None:
+    whole = "共" + filler * 200 + "完"
+    (tmp_path / "a.txt").write_text(whole, encoding="utf-8")
+    found = texts(read_reports(tmp_path))
+    assert len(found) > 1 and max(map(len, found)) <= 600
+    number = r"\d[\d.,]*(?:亿元)?"
+    assert {each for text in found for each in re.findall(number, text)} == set(re.findall(number, filler))
 
 
-def test_figures_are_found_by_name_with_their_unit() -> None:
-    found = {figure.name: (figure.written, figure.change) for figure in find_figures(REPORT)}
-    assert found == {
-        "营业收入": ("1,250.00万元", "增长8.50%"),
-        "归母净利润": ("96.30万元", None),
-        "净利润": ("100.00万元", None),
-        "总资产": ("3,000.00万元", None),
-        "总负债": ("1,200.00万元", None),
-        "经营活动现金流量净额": ("-45.60万元", None),
-    }
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "上年营业收入为12亿元。",
-        "去年，公司实现营业收入12亿元。",
-        "子公司实现营业收入12亿元。",
-        "黄金业务营业收入12亿元。",
-        "预计公司实现营业收入12亿元。",
-        "营业收入为10亿元至12亿元。",
-        "营业收入约12亿元。",
-        "营业收入12亿美元。",
-        "营业收入为12亿元，上期的营业收入是11亿元。",
-        "营业收入 1,250.00 1,100.00",
-        "毛利率为12亿元。",
-        "每股净利润0.50元/股。",
-    ],
-)
-def test_figures_of_other_years_parts_or_plans_and_unclear_ones_are_left_alone(text: str) -> None:
-    assert find_figures(text) == []
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> ReportLibrary:
-    for index in range(6):
-        figures = (
-            f"报告期内，公司实现营业收入{index + 3}.50亿元，净利润为{index}.40亿元。"
-            f"年末，总资产9{index}.00亿元，总负债4{index}.10亿元。"
-        )
-        (tmp_path / f"样本{index}年报.txt").write_text(OUTLOOK + figures if index % 2 else figures, encoding="utf-8")
-    (tmp_path / "展望.md").write_text(OUTLOOK, encoding="utf-8")
-    return read_reports(tmp_path)
-
-
-def reports(library: ReportLibrary, count: int = 400) -> list[ReportExample]:
-    made = [make_file_report(random.Random(seed), library) for seed in range(count)]
-    return [example for example in made if example is not None]
-
-
-def test_answers_about_files_cite_the_one_passage_that_states_their_figures(library: ReportLibrary) -> None:
-    found = reports(library)
-    for example in found:
-        passages = [p.text for p in example.request.passages]
-        assert 2 <= len(passages) <= 3 and sum(map(len, passages)) <= 400
-        assert figures_not_in(example.answer, example.request.question + "".join(passages)) == []
-        assert re.match(r"[一-鿿]", example.answer) and example.answer.endswith("。") and '"' not in example.answer
-        for index, passage in enumerate(example.request.passages):
-            whole = next(p for p in library.passages if (p.source, p.page) == (passage.source, passage.page))
-            assert passage.text in whole.text
-            figures = re.findall(r"-?[\d,.]+亿元", example.answer)
-            if example.citations == [index]:
-                assert all(figure in passage.text for figure in figures)
-    kinds = Counter(example.kind for example in found)
-    assert len(found) == 400 and min(kinds[k] for k in ("file_look_up", "file_ratio", "file_not_stated")) > 40
-
-
-def test_looked_up_figures_are_the_ones_that_the_text_gives_by_that_name(library: ReportLibrary) -> None:
-    for example in reports(library):
-        if example.kind == "file_look_up":
-            (cited,) = example.citations
-            name = re.search("营业收入|净利润|总资产|总负债", example.request.question)
-            assert name and (value := re.search(rf"{name[0]}为?([\d.]+亿元)", example.request.passages[cited].text))
-            assert value[1] in example.answer
-            others = [p.text for i, p in enumerate(example.request.passages) if i != cited]
-            assert not any(name[0] in text for text in others)
-
-
-def test_ratios_are_recomputed_from_the_cited_passage(library: ReportLibrary) -> None:
-    terms = {"资产负债率": ("总负债", "总资产"), "净利率": ("净利润", "营业收入")}
-    for example in reports(library):
-        if example.kind == "file_ratio":
-            text = example.request.passages[example.citations[0]].text
-            ratio = next(name for name in terms if name in example.answer)
-            part, whole = (float(re.findall(rf"{term}为?([\d.]+)亿元", text)[0]) for term in terms[ratio])
-            stated = re.search(rf"{ratio}为([\d.]+)%", example.answer)
-            assert stated and float(stated[1]) == pytest.approx(100 * part / whole, abs=0.0051)
-
-
-def test_what_no_passage_mentions_is_not_cited(library: ReportLibrary) -> None:
-    for example in reports(library):
-        if example.kind == "file_not_stated":
-            assert example.citations == [] and "资料未提及" in example.answer
-            asked = re.search("研发|员工|分红|存货|海外|毛利|负债|商誉|应收|资本开支|现金流|每股收益", example.answer)
-            assert asked and not any(asked[0] in p.text for p in example.request.passages)
-
-
-def test_of_passages_without_figures_only_what_is_missing_is_asked(tmp_path: Path) -> None:
-    (tmp_path / "展望.md").write_text(OUTLOOK, encoding="utf-8")
-    found = reports(read_reports(tmp_path), 40)
-    assert {example.kind for example in found} == {"file_not_stated"} and len(found) == 40
-
-
-def test_the_same_seed_makes_the_same_question(library: ReportLibrary) -> None:
-    assert reports(library, 20) == reports(library, 20)
+def test_the_library_knows_the_file_of_each_passage(tmp_path: Path) -> None:
+    (tmp_path / "子").mkdir()
+    (tmp_path / "子" / "年报.md").write_text(OUTLOOK, encoding="utf-8")
+    (tmp_path / "年报.txt").write_text(REPORT * 20, encoding="utf-8")
+    library = read_reports(tmp_path)
+    assert len(library.names) == len(library.passages) > 2 and library.files == 2
+    assert library.names[-1] == "年报.txt" and library.names.count("子/年报.md") == 1

@@ -21,8 +21,8 @@ from fintunnel_training.dataset.cleaning import reason_to_drop
 from fintunnel_training.dataset.labels import LabelledEvent, compute_edges
 from fintunnel_training.dataset.market import WINDOW_MIN, pre_windows, returns_after, typical_moves
 from fintunnel_training.dataset.options import BuildOptions, Funnel
-from fintunnel_training.dataset.reports.files import ReportLibrary
-from fintunnel_training.dataset.reports.rows import report_rows
+from fintunnel_training.dataset.reports.files import SKIPPED_ZH, ReportLibrary
+from fintunnel_training.dataset.reports.rows import file_row_counts, library_summary, report_rows
 from fintunnel_training.dataset.rows import Choice, Row, news_row
 from fintunnel_training.dataset.sources.records import BEIJING, Event, Market, from_minute
 from fintunnel_training.dataset.splits import drop_repeated, embargo_min, split_by_time
@@ -95,6 +95,13 @@ def build_dataset(
     card = make_card(
         market, parts, rows, edges=edges, funnel=funnel, options=options, embargo=embargo_min(market.horizon_min)
     )
+    if library is not None:
+        card["reports"] = {
+            "passages": len(library.passages),
+            "files": library_summary(library),
+            "skipped": [f"{SKIPPED_ZH[reason]}：{'、'.join(names)}" for reason, names in library.skipped.items()],
+            "rows": file_row_counts(rows),
+        }
     return Dataset(rows, parts, card)
 
 

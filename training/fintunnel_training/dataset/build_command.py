@@ -13,13 +13,13 @@ import typer
 from fintunnel_training.errors import OptionError
 
 if TYPE_CHECKING:
-    from fintunnel_training.dataset.reports.files import ReportLibrary
     from fintunnel_training.dataset.sources.records import Market
 
 __all__ = ["build"]
 
 _MANY_TIMES = 3  # rows per event: as news, as market analysis, and one more wording
 _MAX_SAMPLES = 10_000_000
+_MANY_FILES = 20
 _DAY = ["%Y-%m-%d"]
 
 
@@ -79,8 +79,8 @@ def build(
         step("写入")
         paths = write_dataset(dataset, out, source_sha256=_file_hash(db))
     _account(dataset.card, options.num_samples)
-    if library is not None:
-        _account_reports(library)
+    if "reports" in dataset.card:
+        _account_reports(dataset.card["reports"])
     typer.echo("写好：" + "，".join(str(path) for path in paths))
     typer.echo(f"下一步：fintunnel dataset check {out}，fintunnel dataset preview {out}")
 
@@ -185,12 +185,14 @@ def _account(card: dict[str, Any], asked: int | None) -> None:
         typer.echo(line)
 
 
-def _account_reports(library: ReportLibrary) -> None:
-    from fintunnel_training.dataset.reports.files import SKIPPED_ZH
-
-    typer.echo(f"财报目录读出 {len(library.passages)} 段资料")
-    for reason, names in library.skipped.items():
-        typer.echo(f"  {SKIPPED_ZH[reason]}：{'、'.join(names[:5])}{f' 等 {len(names)} 个' if len(names) > 5 else ''}")
+def _account_reports(reports: dict[str, Any]) -> None:
+    typer.echo(f"财报目录读出 {reports['passages']} 段资料：")
+    for line in [*reports["files"][:_MANY_FILES], *reports["skipped"]]:
+        typer.echo(f"  {line}")
+    rows = reports["rows"]
+    typer.echo(f"  由它们出的题：{_counts(rows)}；其余用模拟数据")
+    if not rows["train"]:
+        typer.echo("注意：从这些文件里没有认出带单位的数字，没有出题。", err=True)
 
 
 def _baseline_lines(baselines: dict[str, Any] | None) -> list[str]:

@@ -65,9 +65,10 @@ def card_markdown(card: dict[str, Any]) -> str:
     """The card as Markdown. `card` is what `make_card` gave, with hashes and, where they were measured, baselines."""
     lines = ["# 数据卡", "", *_source(card), *_counts(card)]
     lines += _table("类型", card["rows_by_kind"], _KIND_ZH) + _table("形式", card["rows_by_style"], _STYLE_ZH)
-    lines += [f"训练集的类别{_BALANCE_ZH[card['balance']]}；验证集和测试集保持自然比例。", ""]
+    lines += [f"训练集的新闻行{_BALANCE_ZH[card['balance']]}，市场分析行按信号轮流；验证集和测试集保持自然比例。", ""]
     for title in ("impact", "direction", "signals"):
         lines += _table({"impact": "影响", "direction": "方向", "signals": "信号"}[title], card[title], _LABEL_ZH)
+    lines += _reports(card.get("reports"))
     lines += _edges(card) + _baselines(card.get("baselines")) + _teacher(card.get("teacher"))
     lines += ["## 已知局限", "", *(f"- {limit}" for limit in card["known_limits"]), ""]
     if card.get("files_sha256"):
@@ -120,6 +121,14 @@ def _table(title: str, counts: dict[str, dict[str, int]], names: dict[str, str])
         *(f"| {names.get(name, name)} | {' | '.join(f'{row[s]:,}' for s in SPLITS)} |" for name, row in counts.items()),
         "",
     ]
+
+
+def _reports(reports: dict[str, Any] | None) -> list[str]:
+    if reports is None:
+        return []
+    counts = "，".join(f"{split} {reports['rows'][split]}" for split in SPLITS)
+    files = [f"- {line}" for line in [*reports["files"], *reports["skipped"]]]
+    return ["## 读入的财报", "", f"{reports['passages']} 段资料；由它们出的题：{counts}。", "", *files, ""]
 
 
 def _edges(card: dict[str, Any]) -> list[str]:

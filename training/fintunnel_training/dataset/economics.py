@@ -168,7 +168,7 @@ _NEWS = tuple(
             ),
         ),
         (
-            r"黄金|金价|现货金|金条|白银|银价|贵金属|COMEX",
+            r"黄金|金价|现货金|期金|金条|白银|银价|期银|贵金属|COMEX",
             "贵金属行情",
             (
                 "资金追涨与获利了结并存，关键看美元和实际利率",
@@ -251,7 +251,7 @@ _NEWS = tuple(
         ),
         (
             r"",
-            "综合",
+            "综合要闻",
             (
                 "对黄金要看是否改变避险情绪或美元：避险升温利多，风险偏好回升利空",
                 "没有直接指向利率，避险情绪和美元的变化才会传到金价",
@@ -287,7 +287,10 @@ def indicator_meaning(figures: Figures, *, above: bool) -> tuple[str, ...]:
 
 
 def news_kind(text: str) -> NewsKind:
-    return next(kind for kind in _NEWS if kind.pattern.search(text))
+    """The kind of a piece of news by its headline; by all of its text where the headline says nothing."""
+    headline = re.split(r"[】。！？]", text, maxsplit=1)[0]
+    kind = next(kind for kind in _NEWS if kind.pattern.search(headline))
+    return kind if kind is not _NEWS[-1] else next(kind for kind in _NEWS if kind.pattern.search(text))
 
 
 def _lookup(figures: Figures) -> Indicator:

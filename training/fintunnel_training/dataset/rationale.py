@@ -181,7 +181,7 @@ def _quote(text: str) -> str:
     if len(headline) <= _QUOTE_CHARACTERS:
         return headline
     cut = headline[:_QUOTE_CHARACTERS]
-    clause = max(cut.rfind(mark) for mark in "，；：, ")
+    clause = max(cut.rfind(mark) for mark in "，；, ")
     if clause >= _QUOTE_CHARACTERS // 2:
         cut = cut[:clause]
     return re.sub(r"[\s\d.:：,，、(（]+$", "", cut) + "…"

@@ -9,237 +9,348 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
+from itertools import permutations
 from typing import NamedTuple
 
 from fintunnel.wire import Passage, ReportRequest
 
 from fintunnel_training.dataset.grounding import figures_not_in
-from fintunnel_training.dataset.reports.files import ReportLibrary
+from fintunnel_training.dataset.reports.file_figures import (
+    AT_A_DATE,
+    Figure,
+    FigureKey,
+    find_figures,
+    mentioned,
+    title_period,
+)
+from fintunnel_training.dataset.reports.files import ReportLibrary, cut_place
 from fintunnel_training.dataset.reports.passages import ReportExample
 
-__all__ = ["Figure", "find_figures", "make_file_report"]
+__all__ = ["Ask", "find_asks", "make_file_reports"]
 
-# The longer name first, as 净利润 is part of 归属于…净利润.
-_NAMES = {
-    "归母净利润": r"归属于(?:上市公司|母公司)(?:股东|所有者)的净利润|归母净利润",
-    "经营活动现金流量净额": r"经营活动(?:产生的)?现金流(?:量)?净额",
-    "资产负债率": "资产负债率",
-    "营业收入": "营业总?收入|营收",
-    "净利润": "净利润",
-    "毛利率": "毛利率",
-    "净利率": "销售净利率|净利率",
-    "总资产": "总资产|资产总额|资产总计|资产合计",
-    "总负债": "总负债|负债总额|负债总计|负债合计",
+# ratio: part, whole. A gross margin is what the part leaves of the whole.
+_RATIOS = {
+    "资产负债率": ("总负债", "总资产"),
+    "净利率": ("净利润", "营业收入"),
+    "毛利率": ("营业成本", "营业收入"),
+    "销售费用率": ("销售费用", "营业收入"),
+    "管理费用率": ("管理费用", "营业收入"),
+    "研发费用率": ("研发费用", "营业收入"),
+    "净现比": ("经营活动现金流量净额", "净利润"),
+    "流动比率": ("流动资产", "流动负债"),
 }
-_PERCENT = ("毛利率", "净利率", "资产负债率")
-# What may stand before a name without narrowing it: 「子公司营业收入」「上年营业收入」 are other figures.
-_BEFORE = (
-    r"(?:^|(?<=[。，；：、！？）\s])|(?<=实现)|(?<=[^子]公司)|(?<=集团)|(?<=[^上去前]年)|(?<=[^上去前]年[度末])"
-    r"|(?<=综合)|(?<=报告期[内末])|(?<=[。，；\s本]期末)|(?<=[全半]年度))"
-)
-# The same, said earlier in the sentence; a comparison (较上年…) narrows nothing.
-_NARROWED = re.compile("上年|去年|前年|上期|同期|预计|预测|预期|有望|目标|计划|假设|子公司|其中|承诺|分部|业务|板块")
-_COMPARED = re.compile("(?:较|比)(?:上年|去年|上期|同期)(?:同期|末)?")
-_NUMBER = r"(?P<number>[-－]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)"
-_UNIT = r"(?P<unit>亿元|万元|元|[%％])(?!\s*[/／至到~～—-])"
-_CHANGE = (
-    r"(?:[，,]\s*(?:较上年)?同比(?P<word>增长|上升|增加|下降|减少)(?P<rate>\d+(?:\.\d+)?)[%％](?![，,]?\s*(?:至|到)))?"
-)
-_PATTERNS = {
-    name: re.compile(
-        rf"{_BEFORE}(?P<written>{names})(?:人民币|分别)?(?:为|是|达到?|：|:)?\s*{_NUMBER}\s*{_UNIT}{_CHANGE}"
-    )
-    for name, names in _NAMES.items()
+_MULTIPLES = ("净现比", "流动比率")
+# What a report may leave unsaid: the words by which it would say it, and groups of words which together allow to
+# compute it.
+_ABSENT: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
+    "研发费用": (("研发",), ()),
+    "员工人数": (("员工", "职工", "人员"), ()),
+    "每股分红": (("分红", "派息", "股利", "派发", "红利", "股息"), ()),
+    "存货周转天数": (("存货", "周转"), ()),
+    "海外收入占比": (("海外", "境外", "国外", "出口"), ()),
+    "毛利率": (("毛利",), (("营业收入", "营业总收入", "营收"), ("营业成本",))),
+    "净利率": (("净利率",), (("营业收入", "营业总收入", "营收"), ("净利润",))),
+    "资产负债率": (("负债",), ()),
+    "净资产收益率": (("净资产收益率", "ROE"), (("净利润",), ("净资产", "所有者权益", "股东权益"))),
+    "商誉": (("商誉",), ()),
+    "应收账款": (("应收",), ()),
+    "资本开支": (("资本开支", "资本性支出", "购建固定资产"), ()),
+    "经营活动现金流量净额": (("现金流",), ()),
+    "每股收益": (("每股", "EPS"), (("净利润",), ("股本", "总股数"))),
 }
-# What a report may leave unsaid, and the words by which it would say it.
-_ABSENT = {
-    "研发费用": ("研发",),
-    "员工人数": ("员工", "职工", "人员"),
-    "每股分红": ("分红", "派息", "股利", "派发"),
-    "存货周转天数": ("存货", "周转"),
-    "海外收入占比": ("海外", "境外", "国外", "出口"),
-    "毛利率": ("毛利",),
-    "资产负债率": ("负债",),
-    "商誉": ("商誉",),
-    "应收账款": ("应收",),
-    "资本开支": ("资本开支", "资本性支出", "购建固定资产"),
-    "经营活动现金流量净额": ("现金流",),
-    "每股收益": ("每股",),
-}
-_RATIOS = (("资产负债率", "总负债", "总资产"), ("净利率", "净利润", "营业收入"))
 _MAX_EXCERPT = 160  # characters of a passage that holds the answer
 _MAX_OTHER = 90  # … of one that does not
-_TRIES = 24  # passages looked at for a figure, and for distractors
+_MIN_OTHER = 12
+_TRIES = 24  # passages looked at for distractors
 
 
-class Figure(NamedTuple):
-    """`written`: number and unit as the text has them; `change`: 「增长5.1%」 where it follows at once."""
+class Ask(NamedTuple):
+    """Something to ask of a passage: `item` is answered by `used`, which stand in text[start:end] (whole sentences)."""
 
-    name: str
-    number: Decimal
-    unit: str
-    written: str
-    change: str | None
+    kind: str
+    item: str
+    period: str
+    used: tuple[Figure, ...]
     start: int
     end: int
 
 
-def find_figures(text: str) -> list[Figure]:
-    """The figures that `text` states by a known name; left out are names that occur more than once,
-    since a question by such a name would have two answers, and figures of other years, of parts or of plans."""
-    found = []
-    for name, pattern in _PATTERNS.items():
-        matches = list(pattern.finditer(text))
-        if len(matches) != 1 or _mentions(text, name) != 1:
+# --- what to ask --------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=50_000)
+def find_asks(text: str, title: str = "") -> tuple[Ask, ...]:
+    """All that can be asked of a passage: each figure, its change in percent, and what two of its figures give."""
+    figures = find_figures(text, title)
+    asks = [Ask("file_look_up", figure.name, figure.period, (figure,), 0, 0) for figure in figures]
+    asks += [Ask("file_change", figure.name, figure.period, (figure,), 0, 0) for figure in figures if figure.change]
+    for first, second in permutations(figures, 2):
+        if first.unit != second.unit or second.number <= 0 or abs(first.number) >= 100 * second.number:
             continue
-        match, unit = matches[0], matches[0]["unit"].replace("％", "%")
-        sentence = text[: match.start()].rpartition("。")[2]
-        if (unit == "%") != (name in _PERCENT) or _NARROWED.search(_COMPARED.sub("", sentence)):
-            continue
-        plain = match["number"].replace("－", "-")
-        change = f"{match['word']}{match['rate']}%" if match["word"] else None
-        number = Decimal(plain.replace(",", ""))
-        found.append(Figure(name, number, unit, plain + unit, change, match.start("written"), match.end()))
-    return sorted(found, key=lambda figure: figure.start)
+        if first.period == second.period:
+            ratios = [ratio for ratio, inputs in _RATIOS.items() if inputs == (first.name, second.name)]
+            asks += [Ask("file_ratio", ratio, first.period, (first, second), 0, 0) for ratio in ratios]
+        elif first.name == second.name and _is_year_after(first.period, second.period):
+            # A change that the text gives itself is looked up.
+            if first.unit != "%" and first.change is None and first.number != second.number:
+                asks.append(Ask("file_growth", first.name, first.period, (first, second), 0, 0))
+    return tuple(found for ask in asks if (found := _with_excerpt(ask, text, title)))
 
 
-def make_file_report(rng: random.Random, library: ReportLibrary) -> ReportExample | None:
-    """A question over 2–3 passages of `library` (1 where it has no more): a figure looked up, a ratio of two figures
-    of the same passage, or something that none of the passages mentions. None where nothing can be asked."""
-    order = rng.sample(library.passages, min(_TRIES, len(library.passages)))
-    if rng.random() < 0.75:
-        for passage in order:
-            if example := _stated(rng, library, passage):
-                return example
-    return _not_stated(rng, order)
+def _is_year_after(period: str, earlier: str) -> bool:
+    years = [re.fullmatch(r"(\d{4})年", which) for which in (period, earlier)]
+    return bool(years[0] and years[1] and int(years[0][1]) == int(years[1][1]) + 1)
 
 
-def _stated(rng: random.Random, library: ReportLibrary, passage: Passage) -> ReportExample | None:
-    figures = {figure.name: figure for figure in find_figures(passage.text)}
-    asks = [
-        (ratio, figures[part], figures[whole])
-        for ratio, part, whole in _RATIOS
-        if part in figures and whole in figures and _same_base(figures[part], figures[whole])
+def _with_excerpt(ask: Ask, text: str, title: str) -> Ask | None:
+    """`ask` with the sentences around its figures, or None where they are too long or do not say the same alone."""
+    begin, stop = min(figure.start for figure in ask.used), max(figure.end for figure in ask.used)
+    start = max((match.end() for match in re.finditer("[。！？；]", text[:begin])), default=0)
+    end = next((match.end() for match in re.finditer("[。！？；]", text[stop:])), len(text) - stop) + stop
+    if end - start > _MAX_EXCERPT:  # run-on text: from one mark or figure to another
+        starts = [match.end() for match in re.finditer(r"[，,：:](?!\d)|(?<=[元%％])\s*(?=\D)", text[start:begin])]
+        start += starts[-1] if starts else 0
+        end = stop
+    if end - start > _MAX_EXCERPT:
+        return None
+    start += len(text[start:end]) - len(text[start:end].lstrip())
+    excerpt = text[start:end].rstrip()
+    again = {(figure.name, figure.period, figure.written) for figure in find_figures(excerpt, title)}
+    if any((figure.name, figure.period, figure.written) not in again for figure in ask.used):
+        return None
+    if ask.kind == "file_ratio" and ask.item in mentioned(excerpt):  # given away
+        return None
+    return ask._replace(start=start, end=start + len(excerpt))
+
+
+# --- examples -----------------------------------------------------------------------------------------
+
+
+def make_file_reports(
+    rng: random.Random,
+    library: ReportLibrary,
+    own: Sequence[int],
+    spare: Sequence[int],
+    figures: Collection[FigureKey],
+    limit: int,
+) -> list[ReportExample]:
+    """At most `limit` examples, each about another item: figures looked up or computed in the passages `own` (indices)
+    as far as they are among `figures`, and, at most one in five, items that the files do not mention. Every example
+    has 2–3 passages where there are so many; the others are of `own` or, where those do not suffice, of `spare`."""
+    candidates = [
+        (index, ask)
+        for index in own
+        for ask in find_asks(library.passages[index].text, library.passages[index].source)
+        if all(figure.key in figures for figure in ask.used)
     ]
-    if asks and rng.random() < 0.5:
-        ratio, part, whole = rng.choice(asks)
-        used: tuple[Figure, ...] = (part, whole)
-        kind, question, answer = _ratio(rng, ratio, part, whole)
-        asked = {ratio, part.name, whole.name}
-    elif figures:
-        figure = rng.choice(list(figures.values()))
-        used, asked = (figure,), {figure.name}
-        kind, question, answer = _look_up(rng, figure)
-    else:
-        return None
-    text = _excerpt(passage.text, min(figure.start for figure in used), max(figure.end for figure in used))
-    # The sentences around a figure have to name it as the whole passage does, and must not give the ratio away.
-    again = {figure.name: figure.written for figure in find_figures(text)}
-    if any(again.get(figure.name) != figure.written for figure in used):
-        return None
-    if len(text) > _MAX_EXCERPT or (kind == "file_ratio" and _mentions(text, ratio)):
-        return None
-    passages = [passage.model_copy(update={"text": text}), *_others(rng, library, passage, asked)]
+    rng.shuffle(candidates)
+    made: list[ReportExample] = []
+    asked = set()
+    for index, ask in candidates:
+        if 5 * len(made) >= 4 * limit:
+            break
+        identity = (library.passages[index].source, ask.kind, ask.item, ask.period)
+        if identity not in asked and (example := _stated(rng, library, index, ask, own, spare)):
+            asked.add(identity)
+            made.append(example)
+    refusals = _not_stated(rng, library, own, spare)
+    wanted = min(len(made) // 4, limit - len(made))
+    made += [example for _, example in zip(range(wanted), refusals, strict=False)]
+    rng.shuffle(made)
+    return made
+
+
+def _stated(
+    rng: random.Random, library: ReportLibrary, index: int, ask: Ask, own: Sequence[int], spare: Sequence[int]
+) -> ReportExample | None:
+    passage = library.passages[index]
+    several = {figure.period for figure in find_figures(passage.text, passage.source) if figure.name == ask.item}
+    told = len(several) < 2 and ask.period == title_period(passage.source)
+    period = "" if told else _named_period(ask.used[0])
+    question, answer = _WORDED[ask.kind](rng, ask, _title(passage), period)
+    cited = passage.model_copy(update={"text": passage.text[ask.start : ask.end]})
+    passages = [cited, *_others(rng, library, index, ask, own, spare)]
     rng.shuffle(passages)
-    cited = next(index for index, item in enumerate(passages) if item.text == text)
-    if rng.random() < 0.7:
-        question = f"《{passage.source}》里，{question}"
-    given = "\n".join([question, *(item.text for item in passages)])
-    if figures_not_in(answer, given):
+    if figures_not_in(answer, "\n".join([question, *(item.text for item in passages)])):
         return None
-    return ReportExample(kind, ReportRequest(question=question, passages=passages), [cited], answer)
+    place = next(place for place, item in enumerate(passages) if item is cited)
+    return ReportExample(ask.kind, ReportRequest(question=question, passages=passages), [place], answer)
 
 
-def _look_up(rng: random.Random, figure: Figure) -> tuple[str, str, str]:
-    name, written = figure.name, figure.written
-    if figure.change and rng.random() < 0.4:
-        questions: Sequence[str] = (
-            f"{name}同比变动多少？",
-            f"{name}的同比增幅是多少？",
-            f"与上年同期相比，{name}变化了多少？",
+def _title(passage: Passage) -> str:
+    return "《" + re.sub('[《》"]', "", passage.source) + "》"
+
+
+def _named_period(figure: Figure) -> str:
+    return figure.period + ("末" if figure.name in AT_A_DATE and re.fullmatch(r"\d{4}年", figure.period) else "")
+
+
+def _asking(rng: random.Random, title: str, item: str) -> str:
+    return rng.choice(
+        (
+            f"{title}里的{item}是多少？",
+            f"根据{title}，{item}是多少？",
+            f"{title}披露的{item}是多少？",
+            f"在{title}中，{item}为多少？",
         )
-        answers = (
-            f"{name}同比{figure.change}，为{written}。",
-            f"同比{figure.change}，{name}为{written}。",
-            f"资料显示，{name}{written}，同比{figure.change}。",
+    )
+
+
+def _look_up(rng: random.Random, ask: Ask, title: str, period: str) -> tuple[str, str]:
+    name, written = ask.item, ask.used[0].written
+    answers = (f"{name}为{written}。", f"资料显示，{period}{name}为{written}。", f"报告披露的{name}是{written}。")
+    return _asking(rng, title, period + name), rng.choice(answers)
+
+
+def _change(rng: random.Random, ask: Ask, title: str, period: str) -> tuple[str, str]:
+    name, written, change = ask.item, ask.used[0].written, ask.used[0].change
+    questions = (
+        f"{title}里，{period}{name}同比变动多少？",
+        f"根据{title}，{period}{name}的同比变化是多少？",
+        f"{title}披露的{period}{name}与上年同期相比变化了多少？",
+    )
+    answers = (
+        f"{name}同比{change}，为{written}。",
+        f"同比{change}，{name}为{written}。",
+        f"资料显示，{period}{name}为{written}，同比{change}。",
+    )
+    return rng.choice(questions), rng.choice(answers)
+
+
+def _growth(rng: random.Random, ask: Ask, title: str, period: str) -> tuple[str, str]:
+    now, before = ask.used
+    late, early = period, _named_period(before)
+    percent = _rounded((now.number - before.number) * 100 / before.number)
+    change = f"{'增长' if percent >= 0 else '下降'}{abs(percent)}%"
+    questions = (
+        f"根据{title}，{late}{now.name}比{early}变动了百分之几？",
+        f"{title}里，{late}{now.name}较{early}的增幅是多少？",
+        f"按{title}计算，{now.name}从{early}到{late}变化了多少？",
+    )
+    answers = (
+        f"{now.name}由{early}的{before.written}变为{late}的{now.written}，{change}。",
+        f"{change}：{early}{now.name}为{before.written}，{late}为{now.written}。",
+        f"与{early}的{before.written}相比，{late}{now.name}为{now.written}，{change}。",
+    )
+    return rng.choice(questions), rng.choice(answers)
+
+
+def _ratio(rng: random.Random, ask: Ask, title: str, period: str) -> tuple[str, str]:
+    ratio, (part, whole) = ask.item, ask.used
+    if ratio in _MULTIPLES:
+        result, how = (
+            f"{_rounded(part.number / whole.number)}倍",
+            f"{part.name}{part.written}除以{whole.name}{whole.written}",
         )
-        return "file_change", rng.choice(questions), rng.choice(answers)
-    questions = (f"{name}是多少？", f"披露的{name}是多少？", f"报告里的{name}有多少？", f"请查出{name}的数值。")
-    answers = (f"{name}为{written}。", f"资料显示，{name}为{written}。", f"报告披露的{name}是{written}。")
-    return "file_look_up", rng.choice(questions), rng.choice(answers)
-
-
-def _ratio(rng: random.Random, ratio: str, part: Figure, whole: Figure) -> tuple[str, str, str]:
-    share = (part.number * 100 / whole.number).quantize(Decimal("0.01"), ROUND_HALF_UP)
-    result = f"{share if share else abs(share)}%"
-    questions = (f"{ratio}是多少？", f"请计算{ratio}。", f"根据{part.name}和{whole.name}，{ratio}是多少？")
+    elif ratio == "毛利率":
+        result = f"{_rounded((whole.number - part.number) * 100 / whole.number)}%"
+        how = f"{whole.name}{whole.written}减去{part.name}{part.written}后占{whole.name}的比例"
+    else:
+        result = f"{_rounded(part.number * 100 / whole.number)}%"
+        how = f"{part.name}{part.written}除以{whole.name}{whole.written}"
+    questions = (_asking(rng, title, period + ratio), f"请根据{title}计算{period}{ratio}。")
     answers = (
         f"{part.name}为{part.written}，{whole.name}为{whole.written}，{ratio}为{result}。",
-        f"{ratio}为{result}，即{part.name}{part.written}除以{whole.name}{whole.written}。",
+        f"{ratio}为{result}，即{how}。",
         f"按{whole.name}{whole.written}和{part.name}{part.written}计算，{ratio}为{result}。",
     )
-    return "file_ratio", rng.choice(questions), rng.choice(answers)
+    return rng.choice(questions), rng.choice(answers)
 
 
-def _same_base(part: Figure, whole: Figure) -> bool:
-    return part.unit == whole.unit and whole.number > 0 and abs(part.number) < 100 * whole.number
+_WORDED = {"file_look_up": _look_up, "file_change": _change, "file_growth": _growth, "file_ratio": _ratio}
 
 
-def _not_stated(rng: random.Random, order: Sequence[Passage]) -> ReportExample | None:
-    passages = [_shortened(passage) for passage in order[: rng.choice((2, 3))]]
-    text = "".join(passage.text + passage.source for passage in passages)
-    absent = [asked for asked, words in _ABSENT.items() if not any(word in text for word in words)]
-    if not passages or not absent:
-        return None
-    asked = rng.choice(absent)
-    questions = (f"{asked}是多少？", f"这些资料里{asked}是多少？", f"报告披露的{asked}有多少？", f"请查出{asked}。")
-    answers = (
-        f"资料未提及{asked}，无法回答。",
-        f"所给资料未提及{asked}。",
-        f"关于{asked}，资料未提及。",
-        f"无法回答：资料未提及{asked}。",
+def _rounded(number: Decimal) -> Decimal:
+    return abs(rounded) if not (rounded := number.quantize(Decimal("0.01"), ROUND_HALF_UP)) else rounded
+
+
+def _not_stated(
+    rng: random.Random, library: ReportLibrary, own: Sequence[int], spare: Sequence[int]
+) -> Iterator[ReportExample]:
+    """One for each item and report that does not mention it, as far as no other file of the example does."""
+    candidates = list(
+        {(library.passages[index].source, item): (index, item) for index in own for item in _ABSENT}.values()
     )
-    request = ReportRequest(question=rng.choice(questions), passages=passages)
-    return ReportExample("file_not_stated", request, [], rng.choice(answers))
+    rng.shuffle(candidates)
+    # Of a report with figures somebody might really ask it.
+    candidates.sort(
+        key=lambda asked: not find_figures(library.passages[asked[0]].text, library.passages[asked[0]].source)
+    )
+    whole = {name: [passage for passage, of in zip(library.passages, library.names, strict=True) if of == name]
+             for name in set(library.names)}  # fmt: skip
+    says = {name: _says("".join(p.text + p.source for p in passages)) for name, passages in whole.items()}
+    for index, item in candidates:
+        if item in says[library.names[index]]:
+            continue
+        passage = library.passages[index]
+        quiet = [other for other in own if other != index and item not in says[library.names[other]]]
+        if not quiet:
+            quiet = [other for other in spare if other != index and item not in says[library.names[other]]]
+        others = rng.sample(quiet, min(rng.choice((1, 2)), len(quiet)))
+        passages = [_shortened(rng, library.passages[which]) for which in (index, *others)]
+        rng.shuffle(passages)
+        answers = (
+            f"资料未提及{item}，无法回答。",
+            f"所给资料未提及{item}。",
+            f"关于{item}，资料未提及。",
+            f"无法回答：资料未提及{item}。",
+        )
+        request = ReportRequest(question=_asking(rng, _title(passage), item), passages=passages)
+        yield ReportExample("file_not_stated", request, [], rng.choice(answers))
 
 
-def _others(rng: random.Random, library: ReportLibrary, passage: Passage, named: set[str]) -> list[Passage]:
-    """One or two other passages, shortened, that name nothing of what is asked."""
+def _says(text: str) -> set[str]:
+    """The items of `_ABSENT` that `text` mentions or allows to compute."""
+    return {
+        item
+        for item, (words, inputs) in _ABSENT.items()
+        if any(word in text for word in words)
+        or (inputs and all(any(word in text for word in group) for group in inputs))
+    }
+
+
+# --- distractors --------------------------------------------------------------------------------------
+
+
+def _others(
+    rng: random.Random, library: ReportLibrary, index: int, ask: Ask, own: Sequence[int], spare: Sequence[int]
+) -> list[Passage]:
+    """One or two other passages, shortened: of the same report none that names what is asked, of others none that
+    states the same figure. Where no other passage will do, the rest of the same one may."""
+    passage = library.passages[index]
+    named = {ask.item, *(figure.name for figure in ask.used)}
+    written = {figure.written for figure in ask.used}
+    rest = [passage.text[: ask.start], passage.text[ask.end :]]
+    pools: list[list[Passage]] = [
+        [library.passages[other] for other in rng.sample(list(pool), min(_TRIES, len(pool))) if other != index]
+        for pool in (own, spare)
+    ]
+    pools.append([passage.model_copy(update={"text": text}) for text in rest if len(text.strip()) >= _MIN_OTHER])
     wanted, others = rng.choice((1, 2)), list[Passage]()
-    for other in rng.sample(library.passages, min(_TRIES, len(library.passages))):
-        shortened = _shortened(other)
-        if len(others) < wanted and other != passage and not any(_mentions(shortened.text, name) for name in named):
-            others.append(shortened)
+    for pool in pools:
+        for other in pool:
+            shortened = _shortened(rng, other)
+            if len(others) == wanted or any(figure in shortened.text for figure in written):
+                continue
+            if other.source != passage.source or not named & mentioned(shortened.text):
+                others.append(shortened)
+        if others:
+            break
     return others
 
 
-def _mentions(text: str, name: str) -> int:
-    """How often `text` names the item at all, longer names that hold it left out."""
-    if name == "净利润":
-        text = re.sub(_NAMES["归母净利润"], "", text)
-    return len(re.findall(_NAMES[name], text))
-
-
-def _sentences(text: str) -> list[str]:
-    return [sentence for sentence in re.split(r"(?<=[。！？；])", text) if sentence]
-
-
-def _excerpt(text: str, start: int, end: int) -> str:
-    """The whole sentences that hold text[start:end]."""
-    chosen, place = "", 0
-    for sentence in _sentences(text):
-        if place < end and place + len(sentence) > start:
-            chosen += sentence
-        place += len(sentence)
-    return chosen.strip()
-
-
-def _shortened(passage: Passage) -> Passage:
+def _shortened(rng: random.Random, passage: Passage) -> Passage:
+    """Some whole sentences of it, or of a long one the part before a mark or a table's row."""
+    sentences = [part for part in re.split(r"(?<=[。！？；])", passage.text) if part.strip()]
     text = ""
-    for sentence in _sentences(passage.text):
-        if text and len(text) + len(sentence) > _MAX_OTHER:
+    for sentence in sentences[rng.randrange(len(sentences)) :] if len(passage.text) > _MAX_OTHER else sentences:
+        if len(text) + len(sentence) > _MAX_OTHER and len(text.strip()) >= _MIN_OTHER:
             break
         text += sentence
-    return passage.model_copy(update={"text": text.strip() if len(text) <= _MAX_EXCERPT else text[:_MAX_OTHER] + "…"})
+    text = text.strip()
+    if len(text) > _MAX_OTHER:
+        text = text[: cut_place(text, _MAX_OTHER)].strip(" ，、；,") + "…"
+    return passage.model_copy(update={"text": text})

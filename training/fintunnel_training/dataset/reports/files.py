@@ -17,7 +17,7 @@ from fintunnel.wire import Passage
 
 from fintunnel_training.errors import DataError, OptionError
 
-__all__ = ["SKIPPED_ZH", "ReportLibrary", "read_reports"]
+__all__ = ["SKIPPED_ZH", "ReportLibrary", "cut_place", "read_reports"]
 
 _MAX_PAGES = 2000
 # Why a file, or a part of it, gave no passage.
@@ -44,17 +44,24 @@ _CJK = r"[\u3400-\u9fff\uf900-\ufaff\u3000-\u303f\uff00-\uffef]"
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f\xad\u200b-\u200f\u2028-\u202e\ufeff\ufffd\ud800-\udfff]")
 _PAGE_NUMBER = re.compile(r"[-—\s]*(?:第\s*)?\d{1,4}(?:\s*/\s*\d{1,4})?(?:\s*页)?[-—\s]*")
 _SENTENCE_END = re.compile(r"(?<=[。！？；])|(?<=[.!?])(?=\s)|\n")
+_CLAUSE_END = re.compile(r"[，、；]|,(?!\d)| (?=[^\d\s.%(（亿万百千元-])")
+_IN_NUMBER = re.compile(r"[\d.,，亿万百千][\d.,，%％亿万百千元]")
 _WRAPPED_SHARE = 0.75  # a line about as long as the page's longest was broken for want of room
 
 
 @dataclass(frozen=True)
 class ReportLibrary:
-    """`files`: how many gave passages; `skipped`: reason (a key of `SKIPPED_ZH`) → the files, by their path below the
-    folder, or the pages of a file that gave none."""
+    """`names`: the file of each passage, by its path below the folder; `skipped`: reason (a key of `SKIPPED_ZH`) → the
+    files, or the pages of a file, that gave none."""
 
     passages: tuple[Passage, ...]
-    files: int
+    names: tuple[str, ...]
     skipped: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def files(self) -> int:
+        """How many files gave passages."""
+        return len(set(self.names))
 
     @property
     def skipped_counts(self) -> Counter[str]:
@@ -77,7 +84,7 @@ def read_reports(folder: Path) -> ReportLibrary:
         raise OptionError(f"--reports {folder}：{problem}。请给出放有 PDF、TXT 或 MD 报告的文件夹。")
     skipped: dict[str, list[str]] = {}
     passages: list[Passage] = []
-    files = 0
+    names: list[str] = []
     for path in _report_paths(folder, skipped):
         # A name may hold bytes that are no characters; it has to be printable.
         name = path.relative_to(folder).as_posix().encode(errors="replace").decode()
@@ -86,12 +93,12 @@ def read_reports(folder: Path) -> ReportLibrary:
         except _Skip as skip:
             skipped.setdefault(str(skip), []).append(name)
             continue
-        files += 1
         passages += found
+        names += [name] * len(found)
     if not passages:
         reasons = "；".join(f"{SKIPPED_ZH[reason]}：{_few(names)}" for reason, names in skipped.items())
         raise DataError(f"--reports {folder} 里没有可用的报告（PDF、TXT、MD）。{reasons or '文件夹里没有这类文件'}。")
-    return ReportLibrary(tuple(passages), files, skipped)
+    return ReportLibrary(tuple(passages), tuple(names), skipped)
 
 
 def _few(names: list[str]) -> str:
@@ -241,11 +248,23 @@ def _pieces(text: str) -> Iterator[str]:
 
 def _short_parts(sentence: str) -> Iterator[str]:
     while len(sentence) > _MAX_PASSAGE:
-        cut = max(sentence.rfind(mark, 0, _MAX_PASSAGE) for mark in "，,、 ") + 1 or _MAX_PASSAGE
+        cut = cut_place(sentence, _MAX_PASSAGE)
         yield sentence[:cut].rstrip()
         sentence = sentence[cut:].lstrip()
     if sentence:
         yield sentence
+
+
+def cut_place(text: str, limit: int) -> int:
+    """Where to cut `text` to at most `limit` characters: after a mark or before a table's next row where there is
+    one, never inside a number or between it and its unit."""
+    ends = [match.end() for match in _CLAUSE_END.finditer(text[: limit + 1]) if match.end() <= limit]
+    if ends:
+        return ends[-1]
+    cut = limit
+    while cut > 1 and _IN_NUMBER.fullmatch(text[cut - 1 : cut + 1]):
+        cut -= 1
+    return cut if cut > 1 else limit
 
 
 def _worthwhile(piece: str) -> Iterator[str]:
