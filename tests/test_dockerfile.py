@@ -132,7 +132,7 @@ def test_command_listens_where_the_port_is_exposed(instructions: list[Instructio
         capture_output=True, encoding="utf-8", check=True, timeout=120,
         env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
     ).stdout  # fmt: skip
-    assert re.search(rf"--port\b.*\[default: {_PORT}\]", help_text)
+    assert re.search(rf"--port\b.*\[default: {_PORT}[;\]]", help_text)
     assert _arguments(instructions, "EXPOSE") == [_PORT]
 
 
