@@ -143,14 +143,19 @@ def _period(events: Sequence[Event]) -> str:
 def _clean(market: Market, options: BuildOptions, dropped: Counter[str]) -> list[Event]:
     kept = []
     for event in market.events:
-        day = from_minute(event.minute).astimezone(BEIJING).date()
-        outside = (options.since and day < options.since.date()) or (options.until and day > options.until.date())
-        reason = "outside --since and --until" if outside else reason_to_drop(event)
+        reason = "outside --since and --until" if _outside(event, options) else reason_to_drop(event)
         if reason is None:
             kept.append(event)
         else:
             dropped[reason] += 1
     return kept
+
+
+def _outside(event: Event, options: BuildOptions) -> bool:
+    if options.since is None and options.until is None:
+        return False
+    day = from_minute(event.minute).astimezone(BEIJING).date()
+    return bool((options.since and day < options.since.date()) or (options.until and day > options.until.date()))
 
 
 def label_events(events: Sequence[Event], market: Market, funnel: Funnel) -> list[LabelledEvent]:

@@ -12,7 +12,9 @@ from datasketch import MinHash, MinHashLSH
 __all__ = ["SIMILARITY", "cluster_texts", "normalised"]
 
 _N = 3  # characters a shingle: about a Chinese word and a half
-_PERMUTATIONS = 64
+# 14 bands of 4: of two texts with a similarity of 0.6, 0.7 and 0.8, 86, 98 and 99.9 % become candidates.
+_BANDS = (14, 4)
+_PERMUTATIONS = 56
 _SEED = 1
 _MARKS = re.compile(r"[\W_]+")
 _POINT = re.compile(r"(?<=\d)\.(?=\d)")
@@ -40,7 +42,7 @@ def cluster_texts(texts: Sequence[str], threshold: float = SIMILARITY) -> list[i
     Returns:
         per text the index of the first text of its cluster.
     """
-    index = MinHashLSH(threshold=max(0.1, threshold - 0.1), num_perm=_PERMUTATIONS)
+    index = MinHashLSH(num_perm=_PERMUTATIONS, params=_BANDS)
     empty = MinHash(num_perm=_PERMUTATIONS, seed=_SEED, hashfunc=zlib.crc32)
     same: dict[str, int] = {}
     clusters: list[int] = []

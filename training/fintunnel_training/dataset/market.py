@@ -27,8 +27,9 @@ Floats = NDArray[np.float64]
 def typical_moves(prices: pl.DataFrame, minutes: NDArray[np.int64], horizon_min: int) -> Floats:
     """The median of |close(t + horizon) / close(t) - 1| over all moves that had finished strictly before each minute
     and began within the 10 days before it; NaN where fewer than 30 had, or nothing moved."""
-    later = prices.select(pl.col("minute") - horizon_min, future="close")
-    moves = prices.join(later, on="minute").select(
+    closes = prices.select("minute", "close")
+    later = closes.select(pl.col("minute") - horizon_min, future="close")
+    moves = closes.join(later, on="minute").select(
         finished=pl.col("minute") + horizon_min, move=(pl.col("future") / pl.col("close") - 1).abs()
     )
     asked = pl.DataFrame({"finished": minutes, "move": pl.Series([None] * len(minutes), dtype=pl.Float64)})

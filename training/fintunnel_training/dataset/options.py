@@ -10,6 +10,7 @@ from typing import Literal
 from fintunnel_training.errors import OptionError
 
 _LEAST_NEWS = 0.05
+_MOST_EVALUATION_REPORTS = 300  # more only ask the same kinds of question again
 
 __all__ = ["Balance", "BuildOptions", "Funnel", "Mix", "parse_mix"]
 
@@ -33,7 +34,7 @@ class Mix:
 
     def report_rows_beside(self, events: int) -> int:
         """Report rows in an evaluation split of `events` news rows, which stand for news and market together."""
-        return min(events, round(events * self.report / (1 - self.report)))
+        return min(events, _MOST_EVALUATION_REPORTS, round(events * self.report / (1 - self.report)))
 
 
 def parse_mix(text: str) -> Mix:
