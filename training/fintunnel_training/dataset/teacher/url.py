@@ -32,6 +32,8 @@ def chat_url(address: str) -> str:
         raise OptionError("--teacher-url 里不能带密码、? 参数或 #；密钥请放在环境变量里")
     if url.scheme not in ("http", "https") or not url.host:
         raise OptionError("--teacher-url 应以 http:// 或 https:// 开头，例如 https://api.deepseek.com")
+    if url.port is not None and not 1 <= url.port <= 65535:
+        raise OptionError(f"--teacher-url 的端口应是 1 到 65535，不是 {url.port}")
     path = url.path.rstrip("/")
     if not path.endswith("/chat/completions"):
         path = f"{path or '/v1'}/chat/completions"
