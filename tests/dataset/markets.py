@@ -79,3 +79,9 @@ def add_event(connection: sqlite3.Connection, number: int, at: datetime, rng: ra
             " VALUES (?, 'calendar', ?, ?, ?, 3, '2.0%', ?, ?)",
             (event_id, local, str(at), f"美国第{number}期CPI年率", f"{consensus}%", f"{actual}%"),
         )
+
+
+def execute(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)

@@ -19,16 +19,6 @@ from fintunnel_training.instructions import split_paths
 from tests.dataset.markets import make_database
 
 
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
-    return read_database(make_database(tmp_path_factory.mktemp("dense") / "m.db", days=6, events=400))
-
-
-@pytest.fixture(scope="module")
-def built(market: Market) -> Dataset:
-    return build_dataset(market, BuildOptions(100, seed=7))
-
-
 def test_the_mix_is_60_20_20_and_exact(built: Dataset) -> None:
     assert len(built.rows["train"]) == 100
     assert {kind: counts["train"] for kind, counts in built.card["rows_by_kind"].items()} == {

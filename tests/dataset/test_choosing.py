@@ -18,16 +18,6 @@ from fintunnel_training.errors import OptionError
 from tests.dataset.markets import make_database
 
 
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
-    return read_database(make_database(tmp_path_factory.mktemp("dense") / "m.db", days=6, events=400))
-
-
-@pytest.fixture(scope="module")
-def built(market: Market) -> Dataset:
-    return build_dataset(market, BuildOptions(100, seed=7))
-
-
 def with_events(market: Market, *added: Event) -> Market:
     events = sorted([*market.events, *added], key=lambda event: event.minute)
     returns = market.returns | {event.id: 0.001 for event in added}

@@ -9,18 +9,7 @@ from fintunnel_training.dataset.sources.database import read_database
 from fintunnel_training.dataset.sources.records import to_minute
 from fintunnel_training.errors import DatabaseError
 
-from tests.dataset.markets import make_database
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return make_database(tmp_path / "m.db", days=1, events=6)
-
-
-def execute(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        for statement in statements:
-            connection.execute(statement)
+from tests.dataset.markets import execute
 
 
 def test_figures_are_read_with_their_units(database: Path) -> None:

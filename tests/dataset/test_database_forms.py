@@ -12,18 +12,7 @@ from fintunnel_training.dataset.sources.database import read_database
 from fintunnel_training.errors import DatabaseError
 from polars.testing import assert_frame_equal
 
-from tests.dataset.markets import make_database
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return make_database(tmp_path / "m.db", days=1, events=6)
-
-
-def execute(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        for statement in statements:
-            connection.execute(statement)
+from tests.dataset.markets import execute
 
 
 def test_columns_that_one_can_do_without_are_noted(database: Path) -> None:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import zip_longest
 from typing import NamedTuple
 
-__all__ = ["AT_A_DATE", "Figure", "FigureKey", "find_figures", "mentioned", "title_period"]
+__all__ = ["Ask", "AT_A_DATE", "Figure", "FigureKey", "find_figures", "mentioned", "title_period"]
 
 _OF_SHAREHOLDERS = r"归属于(?:上市公司|母公司)?(?:股东|所有者|普通股股东)?的?"
 # Where one name is part of another, the longer one comes first.
@@ -105,6 +105,17 @@ class Figure(NamedTuple):
     def key(self) -> FigureKey:
         """The same for the same figure in another unit or another place."""
         return self.name, (self.number * _UNITS[self.unit]).normalize()
+
+
+class Ask(NamedTuple):
+    """Something to ask of a passage: `item` is answered by `used`, which stand in text[start:end] (whole sentences)."""
+
+    kind: str
+    item: str
+    period: str
+    used: tuple[Figure, ...]
+    start: int
+    end: int
 
 
 @lru_cache(maxsize=50_000)

@@ -13,23 +13,24 @@ from collections.abc import Collection, Iterator, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from itertools import permutations
-from typing import NamedTuple
 
 from fintunnel.wire import Passage, ReportRequest
 
 from fintunnel_training.dataset.grounding import figures_not_in
+from fintunnel_training.dataset.reports.file_distractors import other_passages, shorten_passage
 from fintunnel_training.dataset.reports.file_figures import (
     AT_A_DATE,
+    Ask,
     Figure,
     FigureKey,
     find_figures,
     mentioned,
     title_period,
 )
-from fintunnel_training.dataset.reports.files import ReportLibrary, cut_place
+from fintunnel_training.dataset.reports.files import ReportLibrary
 from fintunnel_training.dataset.reports.passages import ReportExample
 
-__all__ = ["Ask", "find_asks", "make_file_reports"]
+__all__ = ["find_asks", "make_file_reports"]
 
 # ratio: part, whole. A gross margin is what the part leaves of the whole.
 _RATIOS = {
@@ -62,20 +63,6 @@ _ABSENT: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
     "每股收益": (("每股", "EPS"), (("净利润",), ("股本", "总股数"))),
 }
 _MAX_EXCERPT = 160  # characters of a passage that holds the answer
-_MAX_OTHER = 90  # … of one that does not
-_MIN_OTHER = 12
-_TRIES = 24  # passages looked at for distractors
-
-
-class Ask(NamedTuple):
-    """Something to ask of a passage: `item` is answered by `used`, which stand in text[start:end] (whole sentences)."""
-
-    kind: str
-    item: str
-    period: str
-    used: tuple[Figure, ...]
-    start: int
-    end: int
 
 
 # --- what to ask --------------------------------------------------------------------------------------
@@ -172,7 +159,7 @@ def _stated(
     period = "" if told else _named_period(ask.used[0])
     question, answer = _WORDED[ask.kind](rng, ask, _title(passage), period)
     cited = passage.model_copy(update={"text": passage.text[ask.start : ask.end]})
-    passages = [cited, *_others(rng, library, index, ask, own, spare)]
+    passages = [cited, *other_passages(rng, library, index, ask, own, spare)]
     rng.shuffle(passages)
     if figures_not_in(answer, "\n".join([question, *(item.text for item in passages)])):
         return None
@@ -290,7 +277,7 @@ def _not_stated(
         if not quiet:
             quiet = [other for other in spare if other != index and item not in says[library.names[other]]]
         others = rng.sample(quiet, min(rng.choice((1, 2)), len(quiet)))
-        passages = [_shortened(rng, library.passages[which]) for which in (index, *others)]
+        passages = [shorten_passage(rng, library.passages[which]) for which in (index, *others)]
         rng.shuffle(passages)
         answers = (
             f"资料未提及{item}，无法回答。",
@@ -310,47 +297,3 @@ def _says(text: str) -> set[str]:
         if any(word in text for word in words)
         or (inputs and all(any(word in text for word in group) for group in inputs))
     }
-
-
-# --- distractors --------------------------------------------------------------------------------------
-
-
-def _others(
-    rng: random.Random, library: ReportLibrary, index: int, ask: Ask, own: Sequence[int], spare: Sequence[int]
-) -> list[Passage]:
-    """One or two other passages, shortened: of the same report none that names what is asked, of others none that
-    states the same figure. Where no other passage will do, the rest of the same one may."""
-    passage = library.passages[index]
-    named = {ask.item, *(figure.name for figure in ask.used)}
-    written = {figure.written for figure in ask.used}
-    rest = [passage.text[: ask.start], passage.text[ask.end :]]
-    pools: list[list[Passage]] = [
-        [library.passages[other] for other in rng.sample(list(pool), min(_TRIES, len(pool))) if other != index]
-        for pool in (own, spare)
-    ]
-    pools.append([passage.model_copy(update={"text": text}) for text in rest if len(text.strip()) >= _MIN_OTHER])
-    wanted, others = rng.choice((1, 2)), list[Passage]()
-    for pool in pools:
-        for other in pool:
-            shortened = _shortened(rng, other)
-            if len(others) == wanted or any(figure in shortened.text for figure in written):
-                continue
-            if other.source != passage.source or not named & mentioned(shortened.text):
-                others.append(shortened)
-        if others:
-            break
-    return others
-
-
-def _shortened(rng: random.Random, passage: Passage) -> Passage:
-    """Some whole sentences of it, or of a long one the part before a mark or a table's row."""
-    sentences = [part for part in re.split(r"(?<=[。！？；])", passage.text) if part.strip()]
-    text = ""
-    for sentence in sentences[rng.randrange(len(sentences)) :] if len(passage.text) > _MAX_OTHER else sentences:
-        if len(text) + len(sentence) > _MAX_OTHER and len(text.strip()) >= _MIN_OTHER:
-            break
-        text += sentence
-    text = text.strip()
-    if len(text) > _MAX_OTHER:
-        text = text[: cut_place(text, _MAX_OTHER)].strip(" ，、；,") + "…"
-    return passage.model_copy(update={"text": text})
