@@ -47,7 +47,7 @@ PROMPT_VERSION = 1
 Style = Literal["json", "news_prose", "market_prose"]
 BEIJING = timezone(timedelta(hours=8))
 _WEEKDAYS = "一二三四五六日"
-_ESCAPES = str.maketrans({"<": "＜", ">": "＞"})  # full-width
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Message(TypedDict):
@@ -98,11 +98,11 @@ def render_news_answer(impact: Impact, direction: Direction, signals: Signals | 
         "signals": signals.model_dump() if signals else None,
         "rationale": rationale,
     }
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    return _encode(fields)
 
 
 def render_report_answer(citations: list[int], answer: str) -> str:
-    return json.dumps({"citations": citations, "answer": answer}, ensure_ascii=False, separators=(",", ":"))
+    return _encode({"citations": citations, "answer": answer})
 
 
 _R = TypeVar("_R", bound=NewsRequest | ReportRequest)
@@ -184,7 +184,7 @@ def _news_input(request: NewsRequest, horizon_min: int) -> str:
     if request.published_at is not None:
         at = _beijing(request.published_at)
         # Weekday and time of day carry how busy the market is; the date itself would only be memorised.
-        header.append(f"发布：周{_WEEKDAYS[at.weekday()]}{at:%H:%M}")
+        header.append(f"发布：周{_WEEKDAYS[at.weekday()]}{at.hour:02}:{at.minute:02}")
     if request.importance is not None:
         header.append(f"重要性：{request.importance}/5")
     lines = ["；".join(header), f"消息：{_escape(request.text)}"]
@@ -230,7 +230,7 @@ def _source(passage: Passage) -> str:
 
 
 def _escape(text: str) -> str:
-    return " ".join(text.translate(_ESCAPES).split())
+    return " ".join(text.replace("<", "＜").replace(">", "＞").split())  # full-width
 
 
 def _beijing(at: datetime) -> datetime:

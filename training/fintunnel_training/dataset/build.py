@@ -114,7 +114,8 @@ def _rows(
     seen: set[tuple[str, str, str]] = set()
     for choice in choices:
         for more in range(_REWORDINGS):
-            row = news_row(replace(choice, use=choice.use + 1000 * more), edges, split, seed, horizon_min)
+            again = replace(choice, use=choice.use + 1000 * more) if more else choice
+            row = news_row(again, edges, split, seed, horizon_min)
             words = (row["instruction"], row["input"], row["output"])
             if words not in seen:
                 seen.add(words)

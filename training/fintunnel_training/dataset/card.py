@@ -71,34 +71,34 @@ def make_card(
         "window_min": WINDOW_MIN,
         "edges": edges.model_dump(mode="json"),
         "rows": {split: len(part) for split, part in rows.items()},
-        "rows_by_kind": _count(rows, lambda row: row["meta"]["kind"]),
-        "rows_by_style": _count(rows, lambda row: row["meta"]["style"]),
+        "rows_by_kind": _count(rows, lambda meta: meta["kind"]),
+        "rows_by_style": _count(rows, lambda meta: meta["style"]),
         "rows_without_context": {
             split: sum("labels" in row["meta"] and "context" not in row["meta"]["request"] for row in part)
             for split, part in rows.items()
         },
-        "impact": _count(rows, lambda row: row["meta"].get("labels", {}).get("impact"), IMPACTS),
-        "direction": _count(rows, lambda row: row["meta"].get("labels", {}).get("direction"), DIRECTIONS),
+        "impact": _count(rows, lambda meta: meta.get("labels", {}).get("impact"), IMPACTS),
+        "direction": _count(rows, lambda meta: meta.get("labels", {}).get("direction"), DIRECTIONS),
         "signals": _count(rows, _signal),
         "known_limits": list(KNOWN_LIMITS),
     }
 
 
-def _signal(row: Row) -> str | None:
-    signals = row["meta"].get("labels", {}).get("signals")
+def _signal(meta: dict[str, Any]) -> str | None:
+    signals = meta.get("labels", {}).get("signals")
     if signals is None:
         return None
     return "+".join(name for name in SIGNALS if signals[name]) or "neither"
 
 
 def _count(
-    rows: dict[str, list[Row]], key: Callable[[Row], str | None], order: Sequence[str] = ()
+    rows: dict[str, list[Row]], key: Callable[[dict[str, Any]], str | None], order: Sequence[str] = ()
 ) -> dict[str, dict[str, int]]:
-    """Rows per value of `key` and split: {value: {split: rows}}, those of `order` first; rows without a value are
-    left out."""
+    """Rows per value of `key` of their `meta`, and split: {value: {split: rows}}, those of `order` first; rows without
+    a value are left out."""
     table: dict[str, dict[str, int]] = {value: dict.fromkeys(SPLITS, 0) for value in order}
     for split in SPLITS:
-        values = Counter(value for row in rows[split] if (value := key(row)) is not None)
+        values = Counter(value for row in rows[split] if (value := key(row["meta"])) is not None)
         for value in sorted(values):
             table.setdefault(value, dict.fromkeys(SPLITS, 0))[split] = values[value]
     return table

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from fintunnel.wire import Figures
@@ -286,6 +287,7 @@ def indicator_meaning(figures: Figures, *, above: bool) -> tuple[str, ...]:
     return indicator.above if above else indicator.below
 
 
+@lru_cache(maxsize=50_000)  # one event is worded several times
 def news_kind(text: str) -> NewsKind:
     """The kind of a piece of news by its headline; by all of its text where the headline says nothing."""
     headline = re.split(r"[】。！？]", text, maxsplit=1)[0]

@@ -56,9 +56,10 @@ def write_card(card: dict[str, Any], json_path: Path, markdown_path: Path) -> No
 def _write_rows(path: Path, rows: Iterable[Row]) -> str:
     """Write one JSON object a line; returns the file's SHA-256."""
     digest = hashlib.sha256()
+    encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make an encoder a row
     with path.open("wb") as file:
         for row in rows:
-            line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+            line = (encode(row) + "\n").encode()
             digest.update(line)
             file.write(line)
     return digest.hexdigest()

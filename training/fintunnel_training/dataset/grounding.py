@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 __all__ = ["figures_not_in", "hindsight"]
 
 # Not inside words (G7, A50, v2) and not the second half of a number.
-_FIGURE = re.compile(r"(?<![A-Za-z0-9_.])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![A-Za-z0-9_])")
+_FIGURE = re.compile(
+    r"(?<![A-Za-z0-9_.])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![A-Za-z0-9_])"
+    # What it counts; times, dates and pages are stated but not reckoned with.
+    r"(?:(?=\s*个?(?P<of>%|百分点|基点|bp|倍))|(?=\s*(?P<scale>万亿|万|亿))"
+    r"|(?=(?P<time>\s*(?:分钟|小时|分|时|点(?!\d)|月|日|年|天|页|期|:\d|/\d)))|)"
+)
 # What numbers the parts of an answer is no figure: "1. …", "（2）…", "③".
 _LIST_MARK = re.compile(r"(?:^|(?<=[\n。；;：:]))\s*[（(]?\d{1,2}(?:[、)）]|\.(?!\d))|[①-⑳]", re.MULTILINE)
 # A span of time that an answer speaks of ("15分钟内方向难定") is no claim about what was published.
 _SPAN = re.compile(r"(?<!\d)\d{1,4}\s*(?:分钟|min\b|minutes?\b)")
-_UNIT = re.compile(r"\s*个?(?P<of>%|百分点|基点|bp|倍)|\s*(?P<scale>万亿|万|亿)")
 _SCALES = {"万": 1e4, "亿": 1e8, "万亿": 1e12}
 _OF = {"%": "%", "百分点": "%", "基点": "bp", "bp": "bp", "倍": "倍"}
 # Amounts written out: they are compared with the source letter by letter.
@@ -76,10 +80,6 @@ _ASIDE = re.compile(r'[(（][^()（）]*[)）]|["\\<>「」]')
 _CLAUSE_END = "，,。；;！？!?\n"
 
 
-# Times, dates and pages are stated but not reckoned with.
-_TIME = re.compile(r"\s*(?:分钟|小时|分|时|点(?!\d)|月|日|年|天|页|期|:\d|/\d)")
-
-
 class _Figure(NamedTuple):
     """`of`: what the number counts, as far as arithmetic cares: "%", "bp", "倍", "time" or something else ("").
     `scale`: 1e4 for 万 and so on."""
@@ -96,9 +96,10 @@ def figures_not_in(answer: str, source: str) -> list[str]:
     and units aside) nor follow from two of its figures by one difference, sum, share or change in percent,
     rounded as the answer rounds."""
     stated = _figures(source)
+    as_written = {item.text for item in stated}
     missing: list[str] = []
     for figure in _figures(_SPAN.sub(" ", _LIST_MARK.sub(" ", answer))):
-        if figure.text in missing or any(_states(item, figure) for item in stated):
+        if figure.text in as_written or figure.text in missing or any(_states(item, figure) for item in stated):
             continue
         if not _follows(stated, figure):
             missing.append(figure.text)
@@ -130,9 +131,8 @@ def _figures(text: str) -> list[_Figure]:
     for match in _FIGURE.finditer(text):
         digits = match[0].replace(",", "")
         if len(digits) <= 18:  # longer ones are identifiers, not figures
-            unit = _UNIT.match(text, match.end())
-            of = _OF[unit["of"]] if unit and unit["of"] else "time" if _TIME.match(text, match.end()) else ""
-            scale = _SCALES[unit["scale"]] if unit and unit["scale"] else 1.0
+            of = _OF[match["of"]] if match["of"] else "time" if match["time"] else ""
+            scale = _SCALES[match["scale"]] if match["scale"] else 1.0
             found.append(_Figure(match[0], float(digits), len(digits.partition(".")[2]), of, scale))
     return found
 
@@ -162,22 +162,19 @@ def _follows(stated: list[_Figure], figure: _Figure) -> bool:
     values = np.array([operand.value for operand in operands])
     percent = np.array([operand.of == "%" for operand in operands])
     first, second = values[:, None], values[None, :]
+    slack: float | np.ndarray[Any, np.dtype[np.float64]] = _half_unit(figure)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        share = np.abs(first / second)
-        slack = np.zeros_like(share)
+        share = first / second
         if figure.of == "%":
-            candidates = [first - second, first + second, 100 * share, 100 * (share - 1), 100 * (share + 1)]
+            candidates = np.stack([first - second, first + second, 100 * share, 100 * share - 100, 100 * share + 100])
         else:
-            candidates = [first - second, first + second, share]
+            candidates = np.stack([first - second, first + second, share])
             if figure.of == "倍":
                 rounded = np.array([_half_unit(operand) if operand.decimals else 0.0 for operand in operands])
                 relative = rounded / np.maximum(values, 1e-12)
-                slack = share * (relative[:, None] + relative[None, :])
+                slack = slack + share * (relative[:, None] + relative[None, :])
         alike = percent[:, None] == percent[None, :]  # a percentage of an amount is no difference of the two
-        return any(
-            bool(np.any(alike & (np.abs(np.abs(candidate) - figure.value) <= _half_unit(figure) + slack)))
-            for candidate in candidates
-        )
+        return bool((alike & (np.abs(np.abs(candidates) - figure.value) <= slack)).any())
 
 
 def _half_unit(figure: _Figure) -> float:

@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fintunnel.prompt import format_number
 from fintunnel.wire import Context, Figures, Signals
@@ -174,6 +175,7 @@ def _news(text: str, wording: _Wording) -> list[str]:
     return [opening, wording.choice(indicator_meaning(figures, above=side > 0))]
 
 
+@lru_cache(maxsize=50_000)  # one event is worded several times
 def _quote(text: str) -> str:
     """The headline's first words, cut between clauses where that leaves enough of it, never inside a number."""
     plain = re.sub(r"[(（][^()（）]*[)）]", "", re.sub(r'["\\<>「」]', "", text))

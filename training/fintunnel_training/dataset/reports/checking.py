@@ -10,6 +10,7 @@ from fractions import Fraction
 from fintunnel_training.dataset.grounding import figures_not_in
 from fintunnel_training.dataset.reports.passages import ReportExample
 from fintunnel_training.dataset.reports.reading import (
+    COMPANY,
     GOLD,
     ITEMS,
     Passages,
@@ -34,6 +35,8 @@ _RATIOS = {
     "销售费用率": ("selling", "revenue"),
     "净现比": ("operating_cash", "net_profit"),
 }
+
+_HIGHER = re.compile(f"更高的是({COMPANY})|({COMPANY})(?:的毛利率)?更高")
 
 
 def check_report(example: ReportExample) -> list[str]:
@@ -138,10 +141,9 @@ def _margin_comparison(example: ReportExample, passages: Passages) -> _Expected:
 
 def _says_higher(answer: str, winner: str) -> list[str]:
     named = companies(answer)
-    either = "|".join(named)
     if "后者更高" in answer:
         said = named[-1]
-    elif match := re.search(f"更高的是({either})|({either})(?:的毛利率)?更高", answer):
+    elif match := _HIGHER.search(answer):
         said = match[1] or match[2]
     else:  # "A …, higher than B"
         said = named[0]
@@ -200,10 +202,12 @@ def _not_stated(example: ReportExample, passages: Passages) -> _Expected:
 
 
 def _absent_matter(question: str) -> str:
-    quoted = re.sub(
+    asked = re.sub(
         r"请问|从年报看，|季报里|\d{4}年(?:第[一二三四]季度)?|披露的|数据|有多少|在|是谁|是多少|？", "", question
     )
-    return re.sub("|".join(["^的", *re.findall(r"(?:^|问|，)[一-鿿]{4}(?=\d{4}|在)", question)]), "", quoted)
+    for named in re.findall(COMPANY, asked):
+        asked = asked.replace(named, "")
+    return asked.removeprefix("的")
 
 
 _EXPECTED: dict[str, Callable[[ReportExample, Passages], _Expected]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fintunnel_training.dataset.reports.figures import (
     NAMES,
@@ -38,16 +38,18 @@ __all__ = [
 
 def distractors(
     rng: random.Random, company: Company, year: int, *taken: str, about: Sequence[str] = ()
-) -> list[Statement]:
-    """Passages that look alike: the company on other matters, and on the same matters (`about`) in another year,
-    or another company, named unlike `taken`."""
+) -> Iterator[Statement]:
+    """Passages that look alike, in random order, each written when it is asked for: the company on other matters, and
+    on the same matters (`about`) in another year, or another company, named unlike `taken`."""
     other = simulate_company(rng, company.name, *taken, last_year=company.last_year, unit=company.unit)
     topics = rng.sample(list(COMPANY_PASSAGES), 4)
-    return [
-        *(company_passage(rng, company, year, topic) for topic in topics[:3]),
-        *(company_passage(rng, company, year - 1, topic) for topic in (*about, topics[0])),
-        *(company_passage(rng, other, year, topic) for topic in (*about, topics[3])),
+    passages = [
+        *((company, year, topic) for topic in topics[:3]),
+        *((company, year - 1, topic) for topic in (*about, topics[0])),
+        *((other, year, topic) for topic in (*about, topics[3])),
     ]
+    rng.shuffle(passages)
+    return (company_passage(rng, *passage) for passage in passages)
 
 
 class AskedCompany:

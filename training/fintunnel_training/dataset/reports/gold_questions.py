@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fintunnel_training.dataset.reports.figures import (
     GOLD_UNITS,
@@ -33,13 +33,16 @@ GOLD_PASSAGES: tuple[tuple[str, ...], ...] = (
 Market = dict[Quarter, dict[str, int]]
 
 
-def gold_distractors(rng: random.Random, market: Market, quarter: Quarter) -> list[Statement]:
-    """Passages of the quarter on other matters and of other quarters."""
+def gold_distractors(rng: random.Random, market: Market, quarter: Quarter) -> Iterator[Statement]:
+    """Passages of the quarter on other matters and of other quarters, in random order, each written when it is asked
+    for."""
     elsewhere = [other for other in market if other != quarter]
-    return [
-        *(gold_passage(rng, market, quarter, keys) for keys in rng.sample(GOLD_PASSAGES, 3)),
-        *(gold_passage(rng, market, rng.choice(elsewhere), keys) for keys in rng.sample(GOLD_PASSAGES, 4)),
+    passages = [
+        *((quarter, keys) for keys in rng.sample(GOLD_PASSAGES, 3)),
+        *((rng.choice(elsewhere), keys) for keys in rng.sample(GOLD_PASSAGES, 4)),
     ]
+    rng.shuffle(passages)
+    return (gold_passage(rng, market, *passage) for passage in passages)
 
 
 def gold_growth(rng: random.Random) -> ReportExample:

@@ -7,7 +7,7 @@ states what the answer needs and the citations are exactly the passages that do.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from fintunnel.wire import Passage, ReportRequest
@@ -133,18 +133,20 @@ def assemble(
     question: str,
     answer: str,
     needed: Sequence[Statement],
-    others: Sequence[Statement],
+    others: Iterable[Statement],
 ) -> ReportExample:
     """An example of 2–4 passages in random order: the `needed` ones, which are cited, and of `others` those that
-    state none of the needed facts. With nothing needed nothing is cited, and the others are taken as they come."""
+    state none of the needed facts, as they come. With nothing needed nothing is cited."""
     taken = list(needed)
     facts = frozenset[Fact]().union(*(statement.facts for statement in needed))
     least = max(len(needed) + 1, 2)
     wanted = max(rng.choices((2, 3, 4), (50, 38, 12))[0], least)
-    for other in rng.sample(list(others), len(others)):
+    for other in others:
         fits = sum(len(each.passage.text + each.passage.source) for each in [*taken, other]) <= _MAX_CHARACTERS
-        if len(taken) < wanted and not other.facts & facts and (fits or len(taken) < least):
+        if not other.facts & facts and (fits or len(taken) < least):
             taken.append(other)
+        if len(taken) == wanted:
+            break
     rng.shuffle(taken)
     citations = sorted(taken.index(statement) for statement in needed)
     request = ReportRequest(question=question, passages=[statement.passage for statement in taken])

@@ -6,11 +6,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
 from typing import NamedTuple
 
 from fintunnel.wire import Passage
 
 __all__ = [
+    "COMPANY",
     "GOLD",
     "ITEMS",
     "Passages",
@@ -47,11 +49,14 @@ ITEMS = {
     "premium": "国内现货溢价",
 }
 _SEGMENTS = "黄金首饰|矿产金|电子元件|仓储服务|大宗贸易|新材料|设备租赁|零售门店|精炼加工"
-_COMPANY = r"(?:恒川|启岳|澄海|远岫|禾丰|星桥|瑞陵|江畔|云麓|北辰|松涛|砚山|沐野)[一-鿿]{2}"
+COMPANY = r"(?:恒川|启岳|澄海|远岫|禾丰|星桥|瑞陵|江畔|云麓|北辰|松涛|砚山|沐野)[一-鿿]{2}"
 GOLD = "黄金市场"
 _UNITS = re.compile(
     r"(?<=\d)(?:百万元|亿元|万元|吨|万手|元/克)|(?<=单位)(?:百万元|亿元|万元|吨|万手|元/克)|(?<=单位：)\w+"
 )
+
+
+_STATED = re.compile(f"({'|'.join(ITEMS.values())}|(?:{_SEGMENTS})业务收入){_FIGURE}{_BEFORE}")
 
 
 class UnreadableError(Exception):
@@ -71,13 +76,11 @@ class Passages:
         self.used: set[int] = set()
         for index, passage in enumerate(passages):
             whose, period = _heading(passage.source)
-            patterns = ITEMS | {name: name for name in re.findall(f"(?:{_SEGMENTS})业务收入", passage.text)}
-            for item, names in patterns.items():
-                for match in re.finditer(f"({names}){_FIGURE}{_BEFORE}", passage.text):
-                    sign = -1 if match[1] == "净亏损" else 1
-                    self._add((whose, period, item), index, sign * Fraction(match[2]))
-                    if match[3]:
-                        self._add((whose, period_before(period), item), index, Fraction(match[3]))
+            for name, value, before in _STATED.findall(passage.text):
+                item = _item_named(name)
+                self._add((whose, period, item), index, -_exact(value) if name == "净亏损" else _exact(value))
+                if before:
+                    self._add((whose, period_before(period), item), index, _exact(before))
 
     def _add(self, fact: tuple[str, str, str], index: int, value: Fraction) -> None:
         self.readings.setdefault(fact, []).append(_Reading(index, value))
@@ -91,6 +94,16 @@ class Passages:
 
     def states(self, whose: str, period: str, item: str) -> bool:
         return (whose, period, item) in self.readings
+
+
+@cache
+def _item_named(name: str) -> str:
+    """The key of `ITEMS`; a segment's revenue is an item of its own."""
+    return next((item for item, names in ITEMS.items() if re.fullmatch(names, name)), name)
+
+
+def _exact(figure: str) -> Fraction:
+    return Fraction(int(figure.replace(".", "")), 100)
 
 
 def _heading(source: str) -> tuple[str, str]:
@@ -115,7 +128,7 @@ def company(question: str) -> str:
 
 
 def companies(question: str) -> list[str]:
-    found = re.findall(_COMPANY, question)
+    found = re.findall(COMPANY, question)
     if not found:
         raise UnreadableError("没有提到公司")
     return found

@@ -77,7 +77,7 @@ def _not_stated_gold(rng: random.Random) -> ReportExample:
         f"这几段季报里，资料未提及{asked}。",
         f"关于{asked}，资料未提及，不能作答。",
     )
-    others = [gold_passage(rng, market, quarter, keys) for keys in rng.sample(GOLD_PASSAGES, 4)]
+    others = (gold_passage(rng, market, quarter, keys) for keys in rng.sample(GOLD_PASSAGES, 4))
     return assemble(rng, "not_stated", rng.choice(questions), rng.choice(answers), [], others)
 
 
@@ -99,7 +99,7 @@ def not_stated_year(rng: random.Random) -> ReportExample:
         f"无法回答：资料未提及{asked_year}年的情况。",
     )
     topics = rng.sample(list(COMPANY_PASSAGES), 4)
-    others = [company_passage(rng, company, rng.choice((year, year - 1)), topic) for topic in topics]
+    others = (company_passage(rng, company, rng.choice((year, year - 1)), topic) for topic in topics)
     return assemble(rng, "not_stated_year", rng.choice(questions), rng.choice(answers), [], others)
 
 
@@ -142,5 +142,5 @@ def not_stated_input(rng: random.Random) -> ReportExample:
         f"计算{asked}需要{item}，资料未提及。",
         f"缺少{item}，资料未提及，{asked}算不出来。",
     )
-    others = [company_passage(rng, company, year, topic) for topic in topics]
+    others = (company_passage(rng, company, year, topic) for topic in rng.sample(topics, len(topics)))
     return assemble(rng, "not_stated_input", rng.choice(questions), rng.choice(answers), [], others)

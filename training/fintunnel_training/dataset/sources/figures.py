@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from fintunnel.wire import Figures
 
@@ -65,17 +66,20 @@ def _figure(raw: object) -> tuple[float, bool] | None:
 
 def release_figures(event: Event) -> Figures | None:
     """The figures of a release: the calendar's, or those that a flash states in its text in one of the usual forms."""
-    if event.figures is not None:
-        return event.figures
-    last = _RELEASE_LAST.match(event.text)
+    return event.figures if event.figures is not None else _figures_in(event.text)
+
+
+@lru_cache(maxsize=50_000)  # asked for by an event's label, its reasons and every wording of them
+def _figures_in(text: str) -> Figures | None:
+    last = _RELEASE_LAST.match(text)
     if last is not None:
         _, previous, unit, consensus, _, actual, _ = last.groups()
         return _stated(last["name"], actual, consensus, previous, unit)
-    first = _RELEASE_FIRST.match(event.text)
+    first = _RELEASE_FIRST.match(text)
     if first is None:
         return None
     _, actual, unit, consensus, _ = first.groups()
-    before = _PREVIOUS.search(event.text)
+    before = _PREVIOUS.search(text)
     return _stated(first["name"], actual, consensus, before[1] if before else None, unit)
 
 
