@@ -17,10 +17,20 @@ __all__ = ["app", "main"]
 
 _HELP = {
     "dataset": "从数据库生成、检查、查看指令集",
+    "doctor": "检查这台机器能否训练和服务",
     "train": "训练 4-bit LoRA 适配器",
+    "calibrate": "用验证集校准模型给出的概率",
+    "export": "把适配器打包、转换或与基座合并",
     "serve": "启动 /analyze 服务，可经 ngrok 公开",
 }
-_EXTRA = {"dataset": "dataset", "train": "training", "serve": "server"}
+_EXTRA = {
+    "dataset": "dataset",
+    "doctor": "training",
+    "train": "training",
+    "calibrate": "training",
+    "export": "training",
+    "serve": "server",
+}
 
 _INTERRUPTED = 130
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from fintunnel.prompt import PROMPT_VERSION, Message, render_prompt
 from fintunnel_training.adapter import read_adapter
-from fintunnel_training.adapter_writer import put_in_place, working_folder
 from fintunnel_training.base import LoadedBase, prompt_text, prompt_tokens
-from fintunnel_training.encoding import IGNORED, encode_rows
-from fintunnel_training.evidence import TrainingInfo
 from fintunnel_training.instructions import InstructionRow, read_instructions
-from fintunnel_training.train import lora_weights_to_float32
+from fintunnel_training.qlora.adapter_folder import put_in_place, working_folder
+from fintunnel_training.qlora.encoding import IGNORED, encode_rows
+from fintunnel_training.qlora.evidence import TrainingInfo
+from fintunnel_training.qlora.train import lora_weights_to_float32
 
 from tests.e2e.conftest import fintunnel
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,7 @@ __all__ = [
     "Manifest",
     "check_base",
     "file_sha256",
+    "list_file",
     "read_adapter",
     "write_manifest",
 ]
@@ -102,6 +104,23 @@ def write_manifest(
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def list_file(folder: Path, name: str) -> None:
+    """Enter a file that was written into a finished adapter folder (a calibration, another form of the weights) in
+    its manifest, which is replaced in one step. A folder without a manifest stays without.
+
+    Raises:
+        AdapterError: the manifest cannot be read.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return
+    manifest = _parse(path)
+    files = {**manifest.files, name: file_sha256(folder / name)}
+    partial = path.with_name(f".{MANIFEST}.{os.getpid()}.partial")
+    partial.write_text(manifest.model_copy(update={"files": files}).model_dump_json(indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
 
 
 def read_adapter(folder: Path, *, allow_unverified: bool = False) -> Manifest | None:

@@ -37,7 +37,7 @@ def token_lengths(
         OptionError: the model libraries are not installed.
     """
     tokenizer, base_id = open_tokenizer(base)
-    from fintunnel_training.encoding import encode_rows
+    from fintunnel_training.qlora.encoding import encode_rows
 
     lengths: list[int] = []
     shortened: list[Example] = []

@@ -16,10 +16,10 @@ from fintunnel.prompt import PROMPT_VERSION
 
 from fintunnel_training.adapter import MANIFEST, read_adapter, write_manifest
 from fintunnel_training.base import LoadedBase
-from fintunnel_training.encoding import EncodedRows
 from fintunnel_training.errors import TrainingError
-from fintunnel_training.evidence import TrainingInfo, peak_memory_gib, plot_loss, write_training_info
 from fintunnel_training.instructions import InstructionFile
+from fintunnel_training.qlora.encoding import EncodedRows
+from fintunnel_training.qlora.evidence import TrainingInfo, peak_memory_gib, plot_loss, write_training_info
 
 __all__ = ["put_in_place", "working_folder", "write_adapter_folder"]
 

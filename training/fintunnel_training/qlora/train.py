@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fintunnel_training.adapter_writer import put_in_place, working_folder, write_adapter_folder
 from fintunnel_training.base import LoadedBase, Quantization, load_base
-from fintunnel_training.encoding import EncodedRows, encode_rows
 from fintunnel_training.instructions import read_instructions
+from fintunnel_training.qlora.adapter_folder import put_in_place, working_folder, write_adapter_folder
+from fintunnel_training.qlora.encoding import EncodedRows, encode_rows
 
 __all__ = ["TrainOptions", "lora_weights_to_float32", "train"]
 
@@ -94,7 +94,7 @@ def _build_trainer(base: LoadedBase, encoded: EncodedRows, options: TrainOptions
     from transformers import set_seed
     from trl import SFTConfig, SFTTrainer
 
-    from fintunnel_training.progress import ProgressCallback
+    from fintunnel_training.qlora.progress import ProgressCallback
 
     set_seed(options.seed)
     on_gpu = base.device != "cpu"

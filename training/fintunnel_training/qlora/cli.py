@@ -34,8 +34,8 @@ def _train(
 ) -> None:
     """QLoRA 训练：NF4 基座 + LoRA（全部线性层），只对答案计算损失。"""
     from fintunnel_training.base import default_base
-    from fintunnel_training.train import TrainOptions
-    from fintunnel_training.train import train as run
+    from fintunnel_training.qlora.train import TrainOptions
+    from fintunnel_training.qlora.train import train as run
 
     options = TrainOptions(
         data=data,
@@ -55,7 +55,7 @@ def _train(
         seed=seed,
     )
     folder = run(options)
-    from fintunnel_training.evidence import TrainingInfo
+    from fintunnel_training.qlora.evidence import TrainingInfo
 
     info = TrainingInfo.model_validate_json((folder / "training_info.json").read_text(encoding="utf-8"))
     size = info.file_bytes["adapter_model.safetensors"] / 2**20
