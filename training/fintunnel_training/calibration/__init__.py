@@ -1,0 +1,1 @@
+"""Temperature and class biases per field, fitted on the validation file through a served model."""

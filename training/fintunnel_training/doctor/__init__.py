@@ -1,0 +1,1 @@
+"""What this machine can do: checked before an hour is spent on it."""

@@ -1,0 +1,1 @@
+"""An adapter in other forms: zipped, as .bin, merged with its base."""
