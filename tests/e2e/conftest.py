@@ -7,6 +7,12 @@ from pathlib import Path
 import pytest
 from fintunnel_training.base import LoadedBase, load_base
 
+# A few real steps of a small batch: seconds.
+SHORT_TRAINING = (
+    *("--max-steps", "6", "--batch-size", "1", "--max-length", "512", "--learning-rate", "4e-3"),
+    *("--eval-rows", "2", "--save-steps", "4", "--no-calibrate"),
+)
+
 
 def fintunnel(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line as a person runs it."""
@@ -28,8 +34,7 @@ def adapter(instructions: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """An adapter of a few real NF4 steps on the embedded base."""
     out = tmp_path_factory.mktemp("models") / "tuned"
     trained = fintunnel(
-        *("train", "--data", str(instructions), "--base", "embedded", "--out", str(out)),
-        *("--max-steps", "6", "--batch-size", "1", "--learning-rate", "4e-3", "--save-steps", "4"),
+        *("train", "--data", str(instructions), "--base", "embedded", "--out", str(out), *SHORT_TRAINING),
     )
     assert trained.returncode == 0, trained.stderr
     return out

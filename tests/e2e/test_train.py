@@ -10,10 +10,9 @@ from fintunnel.prompt import PROMPT_VERSION, Message, render_prompt
 from fintunnel_training.adapter import read_adapter
 from fintunnel_training.base import LoadedBase, prompt_text, prompt_tokens
 from fintunnel_training.instructions import InstructionRow, read_instructions
-from fintunnel_training.qlora.adapter_folder import put_in_place, working_folder
 from fintunnel_training.qlora.encoding import IGNORED, encode_rows
 from fintunnel_training.qlora.evidence import TrainingInfo
-from fintunnel_training.qlora.train import lora_weights_to_float32
+from fintunnel_training.qlora.trainer import lora_weights_to_float32
 
 from tests.e2e.conftest import fintunnel
 
@@ -30,29 +29,30 @@ def test_the_adapter_folder_is_whole(adapter: Path, instructions: Path) -> None:
         "training_info.json",
         "log_history.jsonl",
         "loss_curve.png",
-        "checkpoints",
     }
-    assert {path.name for path in (adapter / "checkpoints").glob("checkpoint-*")} == {"checkpoint-4", "checkpoint-6"}
     manifest = read_adapter(adapter)
     assert manifest is not None and manifest.prompt_version == PROMPT_VERSION and manifest.quantization == "nf4"
     data = read_instructions(instructions)
     assert manifest.edges == data.edges and manifest.edges is not None and manifest.data_sha256 == data.sha256
     assert (adapter / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
-    assert not list(adapter.parent.glob(".tuned-*"))
+    assert [path.name for path in adapter.parent.iterdir()] == ["tuned"]
+
+
+def info_of(adapter: Path) -> TrainingInfo:
+    return TrainingInfo.model_validate_json((adapter / "training_info.json").read_text(encoding="utf-8"))
 
 
 def test_adapter_weights_were_trained_in_float32(adapter: Path) -> None:
     from safetensors.torch import load_file
 
-    checkpoint = load_file(adapter / "checkpoints" / "checkpoint-4" / "adapter_model.safetensors")
-    assert {str(weights.dtype) for weights in checkpoint.values()} == {"torch.float32"}
+    assert info_of(adapter).trainable_dtypes == ["torch.float32"]
     saved = load_file(adapter / "adapter_model.safetensors")
     assert {str(weights.dtype) for weights in saved.values()} == {"torch.bfloat16"}
     assert any(weights.abs().max() > 0 for name, weights in saved.items() if "lora_B" in name)
 
 
 def test_training_info_is_what_one_shows(adapter: Path) -> None:
-    info = TrainingInfo.model_validate_json((adapter / "training_info.json").read_text(encoding="utf-8"))
+    info = info_of(adapter)
     assert (info.steps, info.options["lora_r"], info.options["batch_size"]) == (6, 8, 1)
     assert info.trainable_parameters == 2_442_240 and 0.017 < info.trainable_share < 0.019
     assert set(info.target_modules) == {
@@ -171,26 +171,3 @@ def test_a_folder_with_somebody_elses_manifest_is_not_overwritten(tmp_path: Path
     done = fintunnel("train", "--data", str(instructions), "--base", "embedded", "--out", str(tmp_path))
     assert done.returncode == 1 and "换一个目录" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
-
-
-def test_folders_with_names_like_ours_are_left_alone(tmp_path: Path) -> None:
-    for name in ("adapter.old", "adapter.partial"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "mine.txt").write_text("mine", encoding="utf-8")
-    with working_folder(tmp_path / "adapter") as folder:
-        (folder / "new").touch()
-    put_in_place(folder, tmp_path / "adapter")
-    assert {path.name for path in tmp_path.iterdir()} == {"adapter", "adapter.old", "adapter.partial"}
-    assert (tmp_path / "adapter" / "new").is_file() and (tmp_path / "adapter.old" / "mine.txt").is_file()
-
-
-def test_a_failed_training_leaves_nothing_or_its_checkpoints(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(KeyboardInterrupt), working_folder(tmp_path / "adapter"):
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(KeyboardInterrupt), working_folder(tmp_path / "adapter") as folder:
-        (folder / "checkpoints" / "checkpoint-50").mkdir(parents=True)
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == [folder] and str(folder) in capsys.readouterr().err

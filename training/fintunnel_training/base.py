@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,7 @@ __all__ = [
     "Precision",
     "Quantization",
     "ResolvedBase",
+    "cuda_capability",
     "default_base",
     "load_base",
     "load_tokenizer",
@@ -163,7 +165,8 @@ def load_base(base: str, quantization: Quantization = "nf4") -> LoadedBase:
     tokenizer = load_tokenizer(resolved)
     capability = cuda_capability()
     precision = select_precision(capability)
-    device = "cpu" if capability is None else "cuda:0"
+    # `accelerate launch` starts one process for each GPU and tells it which is its own.
+    device = "cpu" if capability is None else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     dtype = getattr(torch, precision.dtype)
     options: dict[str, Any] = {}
     if quantization == "nf4":

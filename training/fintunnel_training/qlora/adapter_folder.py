@@ -4,57 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from fintunnel.prompt import PROMPT_VERSION
 
-from fintunnel_training.adapter import MANIFEST, read_adapter, write_manifest
+from fintunnel_training.adapter import read_adapter, write_manifest
 from fintunnel_training.base import LoadedBase
 from fintunnel_training.errors import TrainingError
 from fintunnel_training.instructions import InstructionFile
 from fintunnel_training.qlora.encoding import EncodedRows
+from fintunnel_training.qlora.estimate import Estimate, numbers
 from fintunnel_training.qlora.evidence import TrainingInfo, peak_memory_gib, plot_loss, write_training_info
+from fintunnel_training.qlora.options import TrainOptions
+from fintunnel_training.qlora.session import Session
 
-__all__ = ["put_in_place", "working_folder", "write_adapter_folder"]
-
-
-def _is_adapter(folder: Path) -> bool:
-    """Many a folder has a manifest.json; only an adapter has this beside it."""
-    return (folder / MANIFEST).is_file() and (folder / "adapter_config.json").is_file()
-
-
-@contextmanager
-def working_folder(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` to work in; it becomes `out` only by `put_in_place`.
-
-    If training fails before a checkpoint, nothing stays behind; after one, the folder stays and is named.
-
-    Raises:
-        TrainingError: `out` holds something that is no adapter, or its place cannot be written to.
-    """
-    if out.exists() and not out.is_dir():
-        raise TrainingError(f"--out {out} 是一个文件，请换一个目录")
-    if out.is_dir() and any(out.iterdir()) and not _is_adapter(out):
-        raise TrainingError(f"--out {out} 不是空目录，也不是适配器目录。为免覆盖里面的文件，请换一个目录。")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-training-", dir=out.parent))
-    except OSError as error:
-        raise TrainingError(f"无法写入 {out.parent}：{error.strerror}") from error
-    try:
-        yield folder
-    except BaseException:
-        if any(folder.glob("checkpoints/checkpoint-*")):
-            sys.stderr.write(f"已完成的检查点留在 {folder / 'checkpoints'}\n")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+__all__ = ["put_in_place", "write_adapter_folder"]
 
 
 def write_adapter_folder(
@@ -64,15 +31,14 @@ def write_adapter_folder(
     base: LoadedBase,
     data: InstructionFile,
     encoded: EncodedRows,
-    options: dict[str, Any],
-    seconds: float,
+    options: TrainOptions,
+    session: Session,
+    estimated: Estimate,
 ) -> None:
-    """Write everything that belongs to an adapter and verify it as the server will.
-
-    `options`: the hyperparameters as a person would name them; `seconds`: the training's duration.
-    """
+    """Write everything that belongs to an adapter and verify it as the server will."""
     import torch
 
+    folder.mkdir(parents=True)
     model = trainer.model
     lora = model.peft_config["default"]
     lora.base_model_name_or_path = base.info.id  # not the path of this machine's cache
@@ -87,7 +53,8 @@ def write_adapter_folder(
     (folder / "log_history.jsonl").write_text(
         "".join(json.dumps(entry) + "\n" for entry in trainer.state.log_history), encoding="utf-8"
     )
-    plot_loss(history, folder / "loss_curve.png")
+    plot_loss(trainer.state.log_history, folder / "loss_curve.png")
+    evaluations = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     versions = {name: version(name) for name in ("fintunnel", "torch", "transformers", "peft", "trl", "bitsandbytes")}
     write_training_info(
@@ -97,7 +64,7 @@ def write_adapter_folder(
             device=_device_name(base.device),
             quantization=base.quantization,
             precision=base.precision.dtype,
-            options=options,
+            options=options.recipe.model_dump(mode="json") | {"preset": options.preset},
             target_modules=sorted(lora.target_modules),
             samples=len(encoded.rows),
             samples_shortened=encoded.shortened,
@@ -107,11 +74,19 @@ def write_adapter_folder(
             total_parameters=_logical_parameters(model),
             steps=trainer.state.global_step,
             epochs_done=round(float(trainer.state.epoch or 0), 3),
-            seconds=round(seconds, 1),
+            seconds=round(session.seconds, 1),
             first_loss=history[0]["loss"],
             last_loss=history[-1]["loss"],
+            last_eval_loss=evaluations[-1] if evaluations else None,
+            best=session.best.model_dump(exclude={"worse_since"}) if session.best else None,
+            batch_size_at_end=session.batch_size,
+            accumulation_at_end=session.accumulation,
+            events=session.events,
+            estimated_gib=numbers(estimated),
             peak_memory_gib=round(peak_memory_gib(base.device), 2),
+            trainable_dtypes=sorted({str(p.dtype) for p in model.parameters() if p.requires_grad}),
             versions=versions,
+            identity=session.identity,
         ),
     )
     write_manifest(
@@ -135,7 +110,6 @@ def put_in_place(folder: Path, out: Path) -> None:
         if out.exists():
             backup = Path(tempfile.mkdtemp(prefix=f".{out.name}-replaced-", dir=out.parent)) / out.name
             out.rename(backup)
-        folder.chmod(0o755)  # mkdtemp's own mode lets nobody else read
         folder.rename(out)
     except OSError as error:
         if backup is not None and backup.exists() and not out.exists():

@@ -11,53 +11,85 @@ __all__ = ["train"]
 
 train = typer.Typer(add_completion=False, rich_markup_mode=None, help="训练 4-bit LoRA 适配器")
 
+_SAVE_STEPS = {"t4": 25, "ampere": 50, "cpu": 20}
+
 
 @train.callback(invoke_without_command=True)
 def _train(
-    data: Annotated[Path, typer.Option(help="指令集 JSONL")],
+    data: Annotated[Path, typer.Option(help="指令集 JSONL；有 X.val.jsonl 在旁边就用它评估")],
     out: Annotated[Path, typer.Option(help="适配器目录")],
     base: Annotated[
         str | None, typer.Option(help="embedded、本地目录或模型 ID；默认有 GPU 用 deepseek-llm-7b-chat，否则 embedded")
     ] = None,
-    epochs: Annotated[float, typer.Option(min=0.01, help="训练轮数")] = 3.0,
-    batch_size: Annotated[int, typer.Option(min=1, help="批大小；显存不够就调小")] = 4,
-    accumulation: Annotated[int, typer.Option(min=1, help="梯度累积步数：显存不足时等效增大批大小")] = 1,
-    learning_rate: Annotated[float, typer.Option(min=1e-8, max=1.0, help="学习率")] = 2e-4,
-    max_length: Annotated[int, typer.Option(min=64, help="每条样本最多 token 数；显存不够就调小")] = 512,
-    lora_r: Annotated[int, typer.Option(min=1, help="LoRA 秩：适配器的容量与大小")] = 8,
-    lora_alpha: Annotated[int, typer.Option(min=1, help="LoRA 缩放：输出乘以 alpha/r")] = 16,
-    lora_dropout: Annotated[float, typer.Option(min=0, max=0.9, help="LoRA dropout")] = 0.05,
-    quantization: Annotated[Literal["nf4", "none"], typer.Option(help="nf4：4-bit；none：16-bit")] = "nf4",
-    max_steps: Annotated[int | None, typer.Option(min=1, help="最多训练这么多步")] = None,
-    save_steps: Annotated[int, typer.Option(min=1, help="每隔多少步存一个检查点")] = 50,
-    seed: Annotated[int, typer.Option(min=0, help="随机种子")] = 42,
+    preset: Annotated[
+        Literal["t4", "ampere", "cpu"] | None, typer.Option(help="一套默认参数；默认按这台机器选，下面的选项各改一项")
+    ] = None,
+    resume: Annotated[
+        Literal["auto", "never"], typer.Option(help="auto：有检查点就接着训练；never：从头开始")
+    ] = "auto",
+    mirror: Annotated[Path | None, typer.Option(help="检查点另存一份的目录，如 Google Drive")] = None,
+    save_steps: Annotated[int | None, typer.Option(min=1, help="每隔多少步存一个检查点")] = None,
+    eval_data: Annotated[Path | None, typer.Option(help="验证集 JSONL，代替旁边的 X.val.jsonl")] = None,
+    report_to: Annotated[list[str] | None, typer.Option(help="另把日志送到 tensorboard、wandb 等，可重复")] = None,
+    epochs: Annotated[float | None, typer.Option(help="训练轮数")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="最多训练这么多步")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="一次前向的样本数；显存不足时自动减半")] = None,
+    accumulation: Annotated[int | None, typer.Option(help="梯度累积：显存不变而等效增大批大小")] = None,
+    max_length: Annotated[int | None, typer.Option(help="每条样本最多 token 数；最省显存的一项")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="学习率")] = None,
+    schedule: Annotated[Literal["cosine", "constant"] | None, typer.Option(help="学习率怎样变化")] = None,
+    warmup_steps: Annotated[int | None, typer.Option(help="学习率从 0 升起的步数；默认总步数的 1/30")] = None,
+    optimizer: Annotated[
+        Literal["paged_adamw_8bit", "adamw"] | None, typer.Option(help="8 位可换页的，或 32 位的 AdamW")
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="权重衰减")] = None,
+    max_grad_norm: Annotated[float | None, typer.Option(help="梯度裁剪")] = None,
+    gradient_checkpointing: Annotated[bool | None, typer.Option(help="重算激活值：省显存，慢三分之一")] = None,
+    targets: Annotated[
+        Literal["all-linear", "attention"] | None, typer.Option(help="适配哪些层；attention：适配器更小")
+    ] = None,
+    lora_r: Annotated[int | None, typer.Option(help="LoRA 秩：适配器的容量与大小")] = None,
+    lora_alpha: Annotated[int | None, typer.Option(help="LoRA 缩放：输出乘以 alpha/r")] = None,
+    lora_dropout: Annotated[float | None, typer.Option(help="LoRA dropout")] = None,
+    rslora: Annotated[bool | None, typer.Option(help="rsLoRA：缩放用 alpha/√r")] = None,
+    dora: Annotated[bool | None, typer.Option(help="DoRA：大小与方向分开学，约慢一倍")] = None,
+    loraplus_ratio: Annotated[float | None, typer.Option(help="LoRA+：B 的学习率是 A 的几倍，常用 16")] = None,
+    neftune_alpha: Annotated[float | None, typer.Option(help="NEFTune：给嵌入加噪声，常用 5")] = None,
+    eval_steps: Annotated[int | None, typer.Option(help="每隔多少步评估一次；默认每轮一次")] = None,
+    eval_rows: Annotated[int | None, typer.Option(help="评估用多少行验证集；0：不评估")] = None,
+    early_stopping: Annotated[int | None, typer.Option(help="连续多少次评估没有变好就停，并取最好的那次")] = None,
+    quantization: Annotated[Literal["nf4", "none"] | None, typer.Option(help="nf4：4-bit；none：16-bit")] = None,
+    seed: Annotated[int | None, typer.Option(help="随机种子")] = None,
+    calibrate: Annotated[bool, typer.Option(help="训练后用验证集校准概率（需要几分钟）")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="只估计要多少显存和多少步，不训练")] = False,
 ) -> None:
-    """QLoRA 训练：NF4 基座 + LoRA（全部线性层），只对答案计算损失。"""
-    from fintunnel_training.base import default_base
-    from fintunnel_training.qlora.train import TrainOptions
+    """QLoRA 训练：NF4 基座 + LoRA，只对答案计算损失。随时可以中断，再运行同一条命令就接着训练。"""
+    changes = {name: value for name, value in locals().items() if name in _knobs()}
+    from fintunnel_training.base import cuda_capability, default_base
+    from fintunnel_training.qlora.options import TrainOptions
+    from fintunnel_training.qlora.recipe import load_recipe, preset_for
     from fintunnel_training.qlora.train import train as run
 
+    chosen = preset or preset_for(cuda_capability())
     options = TrainOptions(
         data=data,
         out=out,
         base=base or default_base(),
-        epochs=epochs,
-        batch_size=batch_size,
-        accumulation=accumulation,
-        learning_rate=learning_rate,
-        max_length=max_length,
-        lora_r=lora_r,
-        lora_alpha=lora_alpha,
-        lora_dropout=lora_dropout,
-        quantization=quantization,
-        max_steps=max_steps,
-        save_steps=save_steps,
-        seed=seed,
+        recipe=load_recipe(chosen, changes),
+        preset=chosen,
+        eval_data=eval_data,
+        save_steps=save_steps or _SAVE_STEPS[chosen],
+        resume=resume,
+        mirror=mirror,
+        report_to=report_to or (),
+        dry_run=dry_run,
     )
     folder = run(options)
-    from fintunnel_training.qlora.evidence import TrainingInfo
+    from fintunnel_training.qlora.evidence import read_training_info
 
-    info = TrainingInfo.model_validate_json((folder / "training_info.json").read_text(encoding="utf-8"))
+    info = read_training_info(folder)
+    if info is None:  # a dry run
+        return
     size = info.file_bytes["adapter_model.safetensors"] / 2**20
     typer.echo(
         f"训练完成：{info.steps} 步，{info.seconds:.0f} 秒（{info.seconds / info.steps:.2f} 秒/步），"
@@ -67,3 +99,9 @@ def _train(
         f"适配器 {folder}（{size:.1f} MiB，可训练参数 {info.trainable_parameters:,}，"
         f"占 {info.trainable_share * 100:.2f}%）；损失曲线见 {folder / 'loss_curve.png'}"
     )
+
+
+def _knobs() -> set[str]:
+    from fintunnel_training.qlora.recipe import Recipe
+
+    return set(Recipe.model_fields)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["TrainingInfo", "peak_memory_gib", "plot_loss", "write_training_info"]
+__all__ = ["TrainingInfo", "peak_memory_gib", "plot_loss", "read_training_info", "write_training_info"]
 
 
 class TrainingInfo(BaseModel):
@@ -33,10 +33,22 @@ class TrainingInfo(BaseModel):
     seconds: float
     first_loss: float
     last_loss: float
+    last_eval_loss: float | None
+    best: dict[str, Any] | None
+    """with early stopping: step and loss of the best evaluation, whose adapter this is"""
+    batch_size_at_end: int
+    accumulation_at_end: int
+    events: list[dict[str, Any]]
+    """what happened on the way: resumed, out of memory"""
+    trainable_dtypes: list[str]
+    estimated_gib: dict[str, float]
+    """what was expected beforehand, by part"""
     peak_memory_gib: float
     versions: dict[str, str]
     trainable_share: float = 0.0
     file_bytes: dict[str, int] = {}
+    identity: dict[str, Any] = {}
+    """what made this adapter: the same again needs no training"""
 
 
 def write_training_info(folder: Path, info: TrainingInfo) -> None:
@@ -49,11 +61,21 @@ def write_training_info(folder: Path, info: TrainingInfo) -> None:
     (folder / "training_info.json").write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def plot_loss(history: list[dict[str, Any]], path: Path) -> None:
-    """Loss by step, with its running mean, as a PNG."""
+def read_training_info(folder: Path) -> TrainingInfo | None:
+    """None where there is none, or one of another version."""
+    try:
+        return TrainingInfo.model_validate_json((folder / "training_info.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def plot_loss(log_history: list[dict[str, Any]], path: Path) -> None:
+    """Loss by step, its running mean and the evaluations, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    history = [entry for entry in log_history if "loss" in entry]
+    evaluations = [entry for entry in log_history if "eval_loss" in entry]
     steps = [entry["step"] for entry in history]
     losses = [entry["loss"] for entry in history]
     window = min(len(losses), max(5, len(losses) // 20))
@@ -67,7 +89,15 @@ def plot_loss(history: list[dict[str, Any]], path: Path) -> None:
     axes.plot(steps, losses, color="#9db8d9", linewidth=1, label="loss per step")
     if window > 1:  # one step has no mean
         axes.plot(steps, means, color="#1f4e8c", linewidth=2, label=f"mean of {window} steps")
-    axes.set(xlabel="step", ylabel="training loss (answers only)", title="Training loss")
+    if evaluations:
+        axes.plot(
+            [entry["step"] for entry in evaluations],
+            [entry["eval_loss"] for entry in evaluations],
+            color="#c4572e",
+            marker="o",
+            label="validation",
+        )
+    axes.set(xlabel="step", ylabel="loss (answers only)", title="Training loss")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()

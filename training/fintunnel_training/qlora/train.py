@@ -7,157 +7,155 @@ linear layer trained in float32. The loss is on the answers alone.
 from __future__ import annotations
 
 import ctypes
-import math
+import hashlib
+import random
 import sys
-import time
-import warnings
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from fintunnel_training.base import LoadedBase, Quantization, load_base
-from fintunnel_training.instructions import read_instructions
-from fintunnel_training.qlora.adapter_folder import put_in_place, working_folder, write_adapter_folder
+from fintunnel_training.base import LoadedBase, cuda_capability, load_base, load_tokenizer, resolve_base
+from fintunnel_training.errors import DataError
+from fintunnel_training.instructions import InstructionFile, read_instructions, split_paths
+from fintunnel_training.qlora.adapter_folder import put_in_place, write_adapter_folder
+from fintunnel_training.qlora.distributed import is_main, local_rank, processes
 from fintunnel_training.qlora.encoding import EncodedRows, encode_rows
+from fintunnel_training.qlora.estimate import Estimate, describe, estimate, free_bytes, read_shape
+from fintunnel_training.qlora.evidence import read_training_info
+from fintunnel_training.qlora.options import TrainOptions
+from fintunnel_training.qlora.preflight import check_prompts, check_tokens
+from fintunnel_training.qlora.recipe import Recipe
+from fintunnel_training.qlora.run_folder import open_run_folder
+from fintunnel_training.qlora.session import Session
 
-__all__ = ["TrainOptions", "lora_weights_to_float32", "train"]
+__all__ = ["train"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    data: Path
-    out: Path
-    base: str
-    epochs: float = 3.0
-    batch_size: int = 4
-    """rows per step and device; more is faster and takes more memory"""
-    accumulation: int = 1
-    """steps whose gradients are added before the weights move: a larger batch in the memory of a small one"""
-    learning_rate: float = 2e-4
-    max_length: int = 512
-    """tokens per row; texts are shortened to it, answers never"""
-    lora_r: int = 8
-    """rank of the adapter: its capacity and its size"""
-    lora_alpha: int = 16
-    """scale: the adapter's output is multiplied by alpha / r"""
-    lora_dropout: float = 0.05
-    quantization: Quantization = "nf4"
-    max_steps: int | None = None
-    """end after so many steps, whatever the epochs say"""
-    save_steps: int = 50
-    seed: int = 42
 
 
 def train(options: TrainOptions) -> Path:
     """Train an adapter and write its folder to `options.out`, complete or not at all.
 
+    A run that was ended before, by whatever, goes on from its newest whole checkpoint.
+
     Raises:
-        TrainingError: the data, the base or the target folder cannot be used, or the loss became NaN.
+        OptionError: there are checkpoints of another run.
+        TrainingError: the data, the base or the target folder cannot be used, the loss became NaN, or the memory
+            does not suffice for a single row.
+        KeyboardInterrupt: asked to stop; a checkpoint has been saved.
     """
-    data = read_instructions(options.data)
     out = options.out.resolve()
-    with working_folder(out) as folder:
-        _say(f"加载基座 {options.base}（{options.quantization}）…")
-        base = load_base(options.base, options.quantization)
-        encoded = encode_rows(data.rows, base.tokenizer, options.max_length)
-        _say(
-            f"{len(encoded.rows)} 条样本、{encoded.tokens} 个 token（其中 {encoded.shortened} 条的正文被缩短）；"
-            f"设备 {base.device}，精度 {base.precision.dtype}"
-        )
-        if encoded.dropped:
-            _say(f"注意：{encoded.dropped} 条放不进 {options.max_length} 个 token，已去掉。可调大 --max-length。")
+    if options.dry_run:
+        _prepare(options)
+        return options.out
+    with open_run_folder(out) as run:
+        recipe = options.recipe
+        rows = _prepare(options)
+        _say(f"加载基座 {options.base}（{recipe.quantization}）…")
+        base = load_base(options.base, recipe.quantization)
+        identity = _identity(rows, base, recipe)
+        if options.resume == "auto" and _is_finished(out, identity):
+            _say(f"{options.out} 已经用同样的数据、基座和参数训练完成。要重新训练，请加 --resume never。")
+            return options.out
+        mirror = options.mirror / out.name if options.mirror else None
+        if options.resume == "never":
+            run.forget_checkpoints()
+            start = None
+        else:
+            start, faults = run.start_from(identity, mirror)
+            for fault in faults:
+                _say(f"注意：跳过不完整的检查点 {fault}")
         _keep_freed_memory()
-        trainer = _build_trainer(base, encoded, options, folder / "checkpoints")
-        started = time.monotonic()
-        trainer.train()
-        seconds = time.monotonic() - started
-        hyperparameters = {k: v for k, v in asdict(options).items() if k not in ("data", "out", "base", "quantization")}
+        session = Session(run, base, rows.encoded, rows.evaluated, options, identity, mirror, start)
+        trainer = session.train()
         write_adapter_folder(
-            folder, trainer, base=base, data=data, encoded=encoded, options=hyperparameters, seconds=seconds
+            run.adapter,
+            trainer,
+            base=base,
+            data=rows.data,
+            encoded=rows.encoded,
+            options=options,
+            session=session,
+            estimated=rows.estimated,
         )
-    put_in_place(folder, out)
+        put_in_place(run.adapter, out)
+        run.forget_checkpoints()
     return options.out
 
 
-# --- the trainer ------------------------------------------------------------------------------------
+# --- the parts --------------------------------------------------------------------------------------
 
 
-def _build_trainer(base: LoadedBase, encoded: EncodedRows, options: TrainOptions, checkpoints: Path) -> Any:
-    # trl takes seconds to import: only here, where training really starts.
-    # The libraries' notes to one another; and peft, which looks for the base's config on the hub.
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=UserWarning, module="peft")
-    from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import set_seed
-    from trl import SFTConfig, SFTTrainer
+class _Rows(NamedTuple):
+    data: InstructionFile
+    encoded: EncodedRows
+    evaluation: InstructionFile | None
+    evaluated: EncodedRows | None
+    estimated: Estimate
 
-    from fintunnel_training.qlora.progress import ProgressCallback
 
-    set_seed(options.seed)
-    on_gpu = base.device != "cpu"
-    steps = options.max_steps or math.ceil(
-        len(encoded.rows) / (options.batch_size * options.accumulation) * options.epochs
+def _prepare(options: TrainOptions) -> _Rows:
+    """Everything that can be known, and can go wrong, before the base's weights are loaded."""
+    recipe = options.recipe
+    data = read_instructions(options.data)
+    check_prompts(data.rows)
+    evaluation = _read_evaluation(options)
+    resolved = resolve_base(options.base)
+    tokenizer = load_tokenizer(resolved)
+    encoded = encode_rows(data.rows, tokenizer, recipe.max_length)
+    check_tokens(encoded, tokenizer)
+    evaluated = _encode_evaluation(evaluation, tokenizer, recipe)
+    _say(
+        f"{len(encoded.rows)} 条样本、{encoded.tokens} 个 token（其中 {encoded.shortened} 条的正文被缩短）；"
+        f"评估 {len(evaluated.rows) if evaluated else 0} 条"
     )
-    config = SFTConfig(
-        output_dir=str(checkpoints),
-        num_train_epochs=options.epochs,
-        max_steps=options.max_steps or -1,
-        per_device_train_batch_size=options.batch_size,
-        gradient_accumulation_steps=options.accumulation,
-        learning_rate=options.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=max(1, steps // 30),
-        # 8-bit paged optimizer states live in CPU memory when the GPU runs out; there is none on a CPU.
-        optim="paged_adamw_8bit" if on_gpu else "adamw_torch",
-        fp16=base.precision.fp16,
-        bf16=base.precision.bf16,
-        use_cpu=not on_gpu,
-        # Recomputes activations instead of keeping them: what lets 7B train in 15 GB. On a CPU only slower.
-        gradient_checkpointing=on_gpu,
-        max_length=None,  # encode_rows has seen to it, without cutting answers
-        dataset_kwargs={"skip_prepare_dataset": True},
-        packing=False,  # needs FlashAttention, which a T4 lacks
-        logging_steps=1,
-        logging_nan_inf_filter=False,  # it would hide NaN losses
-        save_strategy="steps",
-        save_steps=options.save_steps,
-        save_total_limit=2,
-        report_to="none",
-        disable_tqdm=True,  # ProgressCallback has the bar
-        dataloader_pin_memory=on_gpu,
-        seed=options.seed,
-    )
-    trainer = SFTTrainer(
-        model=base.model,
-        args=config,
-        train_dataset=Dataset.from_list(encoded.rows),
-        processing_class=base.tokenizer,
-        peft_config=LoraConfig(
-            r=options.lora_r,
-            lora_alpha=options.lora_alpha,
-            lora_dropout=options.lora_dropout,
-            target_modules="all-linear",
-            bias="none",
-            task_type="CAUSAL_LM",
-        ),
-        callbacks=[ProgressCallback(tokens_per_epoch=encoded.tokens)],
-    )
-    _drop_default_printer(trainer)
-    lora_weights_to_float32(trainer.model)
-    return trainer
+    if encoded.dropped:
+        _say(f"注意：{encoded.dropped} 条放不进 {recipe.max_length} 个 token，已去掉。可调大 --max-length。")
+    device = "cpu" if cuda_capability() is None else f"cuda:{local_rank()}"
+    estimated = estimate(read_shape(resolved, recipe), recipe, encoded, on_gpu=device != "cpu", processes=processes())
+    for line in describe(estimated, *free_bytes(device)):
+        _say(line)
+    return _Rows(data, encoded, evaluation, evaluated, estimated)
 
 
-def lora_weights_to_float32(model: Any) -> None:
-    """SFTTrainer casts the adapter of a 4-bit model to bf16 whatever the precision; under fp16 the gradient
-    scaler cannot unscale bf16 gradients and fails on a T4. float32 is right under every precision."""
-    import torch
+def _read_evaluation(options: TrainOptions) -> InstructionFile | None:
+    """The validation file: what was named, or the one beside the data."""
+    path = options.eval_data or split_paths(options.data)["val"]
+    if options.recipe.eval_rows == 0 or (options.eval_data is None and not path.is_file()):
+        return None
+    data = read_instructions(path)
+    check_prompts(data.rows)
+    return data
 
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(torch.float32)
+
+def _encode_evaluation(data: InstructionFile | None, tokenizer: Any, recipe: Recipe) -> EncodedRows | None:
+    if data is None:
+        return None
+    count = min(recipe.eval_rows, len(data.rows))
+    chosen = sorted(random.Random(0).sample(range(len(data.rows)), count))  # the same for every seed
+    try:
+        return encode_rows([data.rows[index] for index in chosen], tokenizer, recipe.max_length)
+    except DataError:
+        _say(f"注意：验证集的行都放不进 {recipe.max_length} 个 token，训练中不做评估。")
+        return None
+
+
+def _identity(rows: _Rows, base: LoadedBase, recipe: Recipe) -> dict[str, Any]:
+    """What must be the same for a run to go on. How the rows of a step are divided may differ: out of memory, a run
+    goes on with smaller batches."""
+    knobs = recipe.model_dump(mode="json")
+    knobs["rows_per_step"] = knobs.pop("batch_size") * knobs.pop("accumulation") * processes()
+    return {
+        "data_sha256": rows.data.sha256,
+        "eval_sha256": rows.evaluation.sha256 if rows.evaluation else None,
+        "base": hashlib.sha256(base.info.model_dump_json(exclude={"source", "id", "revision"}).encode()).hexdigest(),
+        "precision": base.precision.dtype,
+        "recipe": knobs,
+    }
+
+
+def _is_finished(out: Path, identity: dict[str, Any]) -> bool:
+    info = read_training_info(out)
+    return info is not None and info.identity == identity
 
 
 def _keep_freed_memory() -> None:
@@ -171,11 +169,6 @@ def _keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _drop_default_printer(trainer: Any) -> None:
-    from transformers import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)  # prints every log entry as a dict
-
-
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    if is_main():
+        sys.stderr.write(text + "\n")

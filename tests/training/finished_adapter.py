@@ -1,0 +1,59 @@
+"""A finished adapter folder without a model, for tests of what is done with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fintunnel.prompt import PROMPT_VERSION
+from fintunnel_training.adapter import BaseInfo, Manifest, read_adapter, write_manifest
+from fintunnel_training.export.cli import export
+
+BASE = BaseInfo(
+    source="hub",
+    id="some/base",
+    revision=None,
+    config_sha256="c",
+    tokenizer_sha256="t",
+    chat_template_sha256="m",
+    weights_sha256="w",
+)
+
+
+def finished_adapter(folder: Path) -> Path:
+    """Real tensors and a manifest, and beside the files what must not travel."""
+    import torch
+    from safetensors.torch import save_file
+
+    (folder / "checkpoints" / "checkpoint-4").mkdir(parents=True)
+    (folder / "checkpoints" / "checkpoint-4" / "optimizer.pt").write_bytes(b"large")
+    weights = {
+        "q.lora_A.weight": torch.randn(8, 16).to(torch.bfloat16),
+        "q.lora_B.weight": torch.randn(16, 8).to(torch.bfloat16),
+    }
+    save_file(weights, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text('{"r": 8}', encoding="utf-8")
+    (folder / "loss_curve.png").write_bytes(b"\x89PNG" + bytes(200))
+    write_manifest(
+        folder,
+        base=BASE,
+        quantization="nf4",
+        target_modules=["q"],
+        prompt_version=PROMPT_VERSION,
+        edges=None,
+        splits={},
+        data_sha256="d",
+        versions={},
+    )
+    (folder / ".manifest.json.7.partial").write_text("half", encoding="utf-8")
+    (folder / "adapter_model.bin.7.partial").write_text("half", encoding="utf-8")
+    return folder
+
+
+def manifest_of(adapter: Path) -> Manifest:
+    manifest = read_adapter(adapter)
+    assert manifest is not None
+    return manifest
+
+
+def run(*arguments: object) -> None:
+    export(args=[str(argument) for argument in arguments], prog_name="fintunnel export", standalone_mode=False)

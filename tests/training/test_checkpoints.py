@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fintunnel_training.errors import OptionError, TrainingError
+from fintunnel_training.qlora import checkpoints as module
+from fintunnel_training.qlora.checkpoints import (
+    Checkpoint,
+    Record,
+    copy_checkpoint,
+    find_checkpoints,
+    keep_newest,
+    seal,
+)
+from fintunnel_training.qlora.mirror import Mirror
+from fintunnel_training.qlora.run_folder import differences, open_run_folder
+
+FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth")
+IDENTITY: dict[str, Any] = {"data_sha256": "d", "recipe": {"learning_rate": 0.001, "seed": 42}}
+
+
+def write(folder: Path, step: int = 1) -> Path:
+    folder.mkdir(parents=True)
+    for name in FILES:
+        (folder / name).write_bytes(f"{name} of step {step}".encode() * 100)
+    return folder
+
+
+def record(step: int, **changes: Any) -> Record:
+    facts = {"step": step, "identity": IDENTITY, "batch_size": 4, "accumulation": 1, "seconds": 1.0}
+    return Record.model_validate(facts | changes)
+
+
+def sealed(place: Path, step: int, **changes: Any) -> Checkpoint:
+    return seal(write(place / "writing" / f"checkpoint-{step}", step), place / "checkpoints", record(step, **changes))
+
+
+def test_a_sealed_checkpoint_is_found_newest_first(tmp_path: Path) -> None:
+    for step in (20, 9, 100):
+        sealed(tmp_path, step)
+    found, faults = find_checkpoints(tmp_path / "checkpoints")
+    assert [checkpoint.step for checkpoint in found] == [100, 20, 9] and faults == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_checkpoint_that_lacks_a_file_is_never_sealed(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / "writing" / "checkpoint-5")
+    (folder / name).unlink()
+    with pytest.raises(TrainingError, match="没有写全"):
+        seal(folder, tmp_path / "checkpoints", record(5))
+    assert find_checkpoints(tmp_path / "checkpoints") == ([], [])
+
+
+@pytest.mark.parametrize("name", [*FILES, "checkpoint.json"])
+@pytest.mark.parametrize("fault", ["missing", "truncated", "altered"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, name: str, fault: str) -> None:
+    sealed(tmp_path, 1)
+    file = sealed(tmp_path, 2).path / name
+    content = file.read_bytes()
+    if fault == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(content[: len(content) // 2] if fault == "truncated" else b"x" * len(content))
+    found, faults = find_checkpoints(tmp_path / "checkpoints")
+    assert [checkpoint.step for checkpoint in found] == [1]
+    assert len(faults) == 1 and "checkpoint-2" in faults[0] and name in faults[0]
+
+
+def test_a_record_cannot_point_outside_its_folder(tmp_path: Path) -> None:
+    checkpoint = sealed(tmp_path, 1)
+    raw = json.loads((checkpoint.path / "checkpoint.json").read_text(encoding="utf-8"))
+    raw["files"] = {"../../elsewhere": "0"}
+    (checkpoint.path / "checkpoint.json").write_text(json.dumps(raw), encoding="utf-8")
+    assert find_checkpoints(tmp_path / "checkpoints")[0] == []
+
+
+def test_two_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 3, 10):
+        sealed(tmp_path, step)
+    keep_newest(tmp_path / "checkpoints", but=tmp_path / "checkpoints" / "checkpoint-1")
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {
+        *("checkpoint-1", "checkpoint-3", "checkpoint-10"),
+    }
+
+
+def test_a_copy_is_compared_before_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = sealed(tmp_path, 1)
+
+    def cut(source: Path, target: Path) -> None:  # a drive that drops half of what is written
+        target.write_bytes(source.read_bytes()[:50])
+
+    monkeypatch.setattr(module.shutil, "copyfile", cut)
+    with pytest.raises(TrainingError, match="不完整"):
+        copy_checkpoint(checkpoint, tmp_path / "drive")
+    assert list((tmp_path / "drive").iterdir()) == []
+    monkeypatch.undo()
+    assert copy_checkpoint(checkpoint, tmp_path / "drive").record == checkpoint.record
+    assert [found.step for found in find_checkpoints(tmp_path / "drive")[0]] == [1]
+
+
+# --- which checkpoint a run goes on from ------------------------------------------------------------
+
+
+def test_the_newest_whole_one_of_either_place_is_taken(tmp_path: Path) -> None:
+    drive = tmp_path / "drive"
+    with open_run_folder(tmp_path / "adapter") as run:
+        seal(write(run.writing / "checkpoint-4", 4), run.checkpoints, record(4))
+        newer = sealed(tmp_path / "other", 8)
+        copy_checkpoint(newer, drive)
+        start, faults = run.start_from(IDENTITY, drive)
+        assert start is not None and start.path == run.checkpoints / "checkpoint-8" and faults == []
+        assert (start.path / "optimizer.pt").read_bytes() == (newer.path / "optimizer.pt").read_bytes()
+        (drive / "checkpoint-8" / "optimizer.pt").write_bytes(b"half")
+        (start.path / "scheduler.pt").unlink()
+        start, faults = run.start_from(IDENTITY, drive)
+        assert start is not None and start.step == 4 and len(faults) == 2
+
+
+def test_another_runs_checkpoints_are_refused_with_what_differs(tmp_path: Path) -> None:
+    with open_run_folder(tmp_path / "adapter") as run:
+        seal(write(run.writing / "checkpoint-4", 4), run.checkpoints, record(4))
+        changed = IDENTITY | {"recipe": {"learning_rate": 0.002, "seed": 42}}
+        with pytest.raises(OptionError, match="--learning-rate：原来 0.001，现在 0.002"):
+            run.start_from(changed, None)
+        with pytest.raises(OptionError, match="训练数据：原来 d，现在 e"):
+            run.start_from(IDENTITY | {"data_sha256": "e"}, None)
+        assert run.has_checkpoints
+
+
+def test_differences_name_only_what_differs() -> None:
+    assert differences(IDENTITY, IDENTITY) == []
+    assert differences({"base": "a" * 64}, {"base": "b" * 64}) == [f"基座：原来 {'a' * 12}…，现在 {'b' * 12}…"]
+
+
+# --- the run folder ---------------------------------------------------------------------------------
+
+
+def test_a_run_folder_goes_unless_it_holds_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), open_run_folder(tmp_path / "adapter"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt), open_run_folder(tmp_path / "adapter") as run:
+        seal(write(run.writing / "checkpoint-4", 4), run.checkpoints, record(4))
+        raise KeyboardInterrupt
+    with open_run_folder(tmp_path / "adapter") as run:
+        assert run.has_checkpoints
+
+
+def test_two_cannot_train_in_one_folder(tmp_path: Path) -> None:
+    with open_run_folder(tmp_path / "adapter"):
+        with pytest.raises(TrainingError, match="另一个训练"), open_run_folder(tmp_path / "adapter"):
+            pass
+        assert (tmp_path / "adapter-training").is_dir()
+
+
+def test_folders_of_ones_own_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "adapter-training").mkdir()
+    (tmp_path / "adapter-training" / "mine.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(TrainingError, match="不是本程序的训练目录"), open_run_folder(tmp_path / "adapter"):
+        pass
+    assert (tmp_path / "adapter-training" / "mine.txt").is_file()
+
+
+# --- the mirror -------------------------------------------------------------------------------------
+
+
+def wait_for(condition: Any, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_mirror_holds_the_two_newest(tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path / "drive")
+    for step in (1, 2, 3):
+        mirror.add(sealed(tmp_path, step))
+        wait_for(lambda step=step: step in mirror.copied)
+    assert mirror.close()
+    assert [found.step for found in find_checkpoints(tmp_path / "drive")[0]] == [3, 2]
+    assert {path.name for path in (tmp_path / "drive").iterdir()} == {"checkpoint-2", "checkpoint-3"}
+
+
+def test_a_mirror_that_vanishes_for_a_while_gets_the_newest_when_it_is_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drive = tmp_path / "mount" / "drive"
+    (tmp_path / "mount").write_text("not mounted", encoding="utf-8")
+    mirror = Mirror(drive, retry_seconds=(0.05,))
+    mirror.add(sealed(tmp_path, 1))
+    wait_for(lambda: mirror.failures >= 2)
+    mirror.add(sealed(tmp_path, 2))
+    (tmp_path / "mount").unlink()
+    wait_for(lambda: mirror.copied == [2])
+    assert mirror.close()
+    assert capsys.readouterr().err.count("暂时无法复制") == 1
+
+
+def test_a_mirror_that_stays_away_does_not_hold_up_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mount").write_text("not mounted", encoding="utf-8")
+    mirror = Mirror(tmp_path / "mount" / "drive", retry_seconds=(0.05, 0.05))
+    mirror.add(sealed(tmp_path, 1))
+    began = time.monotonic()
+    assert not mirror.close(seconds=5.0) and time.monotonic() - began < 4.0
+    assert "没能复制" in capsys.readouterr().err
+
+
+def test_training_does_not_wait_for_a_slow_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = threading.Event()
+    copy = module.shutil.copyfile
+    monkeypatch.setattr(module.shutil, "copyfile", lambda a, b: (slow.wait(10), copy(a, b)))
+    mirror = Mirror(tmp_path / "drive")
+    began = time.monotonic()
+    for step in (1, 2, 3):
+        mirror.add(sealed(tmp_path, step))
+    assert time.monotonic() - began < 2.0
+    slow.set()
+    assert mirror.close()
+    assert mirror.copied[-1] == 3 and 2 not in mirror.copied

@@ -1,0 +1,185 @@
+"""Base and adapter as one 16-bit model in a folder of its own, for transformers, vLLM and Ollama.
+
+Merged from unquantised weights: a LoRA update is far smaller than the steps of a 4-bit grid, so merging into 4 bits
+would round much of it away and change answers. The sum is computed in float32, layer by layer, and rounded to
+16 bits once; peft alone would round the update first and the sum again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fintunnel_training.adapter import ADAPTER_WEIGHTS, MANIFEST, Manifest, check_base, file_sha256
+from fintunnel_training.base import EMBEDDED, LoadedBase, load_base, resolve_base
+from fintunnel_training.errors import AdapterError, OptionError, TrainingError
+from fintunnel_training.export.ollama import modelfile
+from fintunnel_training.export.record import RECORD, ExportRecord, check_place, read_record, write_record
+
+__all__ = ["base_of", "is_merged_from", "merge_weights", "write_merged"]
+
+_SHARD = "2GB"  # small enough that progress shows and memory on the CPU stays low
+_LIBRARIES = ("fintunnel", "torch", "transformers", "peft", "safetensors")
+
+
+def base_of(manifest: Manifest, base: str | None) -> str:
+    """What `--base` is, or would be: where the adapter's base can be loaded from.
+
+    Raises:
+        OptionError: the base was a local folder, and nobody says where it is now; or it is a merged model itself.
+    """
+    if base is None:
+        made_for = manifest.base
+        if made_for.source == "local":
+            raise OptionError(f"适配器的基座是本地目录 {made_for.id}，请用 --base 指出它现在的位置。")
+        return EMBEDDED if made_for.source == "embedded" else made_for.id
+    if (Path(base) / RECORD).is_file():
+        # Its hashes are those of the base: only weights that an adapter changes differ.
+        raise OptionError(f"--base {base} 已经是合并后的模型，再合并一次会把适配器算两遍。请给原来的基座。")
+    return base
+
+
+def write_merged(adapter: Path, manifest: Manifest, base: str, target: Path) -> ExportRecord:
+    """Merge, and write weights, tokenizer, generation config, Modelfile and record into `target`.
+
+    Raises:
+        AdapterError: made for another base, or its weights are not finite.
+        BaseModelError: the base cannot be loaded.
+        TrainingError: `target` holds something else, the disk is too small, or cannot be written.
+    """
+    check_place(target)
+    loaded = load_base(base, "none")
+    check_base(manifest, loaded.info)
+    _check_space(target, sum(p.numel() * p.element_size() for p in loaded.model.parameters()))
+    model = merge_weights(loaded, adapter)
+    with _complete_or_nothing(target) as folder:
+        _save(model, loaded, folder)
+        for licence in _licences(base):
+            shutil.copyfile(licence, folder / licence.name)
+        record = ExportRecord(
+            adapter=adapter.resolve().name,
+            adapter_manifest_sha256=file_sha256(adapter / MANIFEST),
+            adapter_weights_sha256=manifest.files[ADAPTER_WEIGHTS],
+            base=loaded.info,
+            dtype=loaded.precision.dtype,
+            versions={name: version(name) for name in _LIBRARIES},
+            files=_hashes(sorted(folder.iterdir())),
+        )
+        write_record(folder, record)
+    return record
+
+
+def is_merged_from(folder: Path, manifest: Manifest) -> bool:
+    """Whether `folder` already holds this adapter's merged model, whole and unaltered."""
+    record = read_record(folder)
+    if record is None or record.adapter_weights_sha256 != manifest.files[ADAPTER_WEIGHTS]:
+        return False
+    files = [folder / name for name in record.files]
+    return all(path.is_file() for path in files) and _hashes(files) == record.files
+
+
+def merge_weights(base: LoadedBase, adapter: Path) -> Any:
+    """The base's model with the adapter added to its weights; `base.model` itself is changed.
+
+    Raises:
+        AdapterError: the adapter does not fit, or a merged weight is not finite.
+    """
+    from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from tqdm.auto import tqdm
+
+    try:
+        model = PeftModel.from_pretrained(base.model, str(adapter), autocast_adapter_dtype=False)
+    except Exception as error:  # damaged files make the libraries raise whatever they meet
+        raise AdapterError(f"适配器 {adapter} 无法加载到基座 {base.info.id} 上：{error}"[:300]) from error
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    for layer in tqdm(layers, desc="合并", unit="层"):
+        dtype = layer.get_base_layer().weight.dtype
+        layer.float()
+        try:
+            layer.merge(safe_merge=True)
+        except ValueError as error:
+            raise AdapterError(f"合并后的权重里有 NaN 或无穷大，{adapter} 的训练很可能发散了。") from error
+        layer.to(dtype)
+    return model.base_model.unload()
+
+
+def _check_space(target: Path, needed: int) -> None:
+    place = next(folder for folder in target.resolve().parents if folder.is_dir())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise TrainingError(
+            f"磁盘空间不够：合并后的模型要 {needed / 2**30:.1f} GiB，{place} 只剩 {free / 2**30:.1f} GiB。"
+        )
+
+
+def _save(model: Any, base: LoadedBase, folder: Path) -> None:
+    from safetensors import SafetensorError
+    from transformers.utils import logging
+
+    logging.enable_progress_bar()
+    try:
+        model.save_pretrained(folder, max_shard_size=_SHARD)
+    except SafetensorError as error:
+        raise TrainingError(f"无法写入合并后的权重：{error}") from error
+    finally:
+        logging.disable_progress_bar()
+    base.tokenizer.save_pretrained(folder)
+    tokenizer_config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    text = modelfile(
+        base.tokenizer, base.context_tokens, bos_is_added=bool(tokenizer_config.get("add_bos_token", False))
+    )
+    (folder / "Modelfile").write_text(text, encoding="utf-8", newline="\n")
+    for weights in folder.glob("*.safetensors"):
+        shutil.copymode(folder / "Modelfile", weights)  # safetensors lets nobody but the owner read
+
+
+def _licences(base: str) -> list[Path]:
+    """The base's licence files, where they lie beside its weights on this machine."""
+    resolved = resolve_base(base)
+    folder = Path(resolved.path)
+    if resolved.source == "hub":
+        from huggingface_hub import try_to_load_from_cache
+
+        config = try_to_load_from_cache(resolved.id, "config.json")
+        if not isinstance(config, str):
+            return []
+        folder = Path(config).parent
+    return [path for path in sorted(folder.iterdir()) if path.name.upper().startswith(("LICENSE", "LICENCE", "NOTICE"))]
+
+
+def _hashes(files: list[Path]) -> dict[str, str]:
+    from tqdm.auto import tqdm
+
+    return {path.name: file_sha256(path) for path in tqdm(files, desc="计算 SHA-256", unit="个文件")}
+
+
+@contextmanager
+def _complete_or_nothing(target: Path) -> Iterator[Path]:
+    """A folder beside `target` that becomes it at the end; an earlier export goes only then."""
+    target = target.resolve()
+    partial = target.with_name(f".{target.name}.fintunnel-partial")
+    replaced = target.with_name(f".{target.name}.fintunnel-replaced")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed export left
+        partial.mkdir(parents=True)
+        yield partial
+        if target.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            target.rename(replaced)
+        try:
+            partial.rename(target)
+        except BaseException:
+            if replaced.exists():
+                replaced.rename(target)
+            raise
+        shutil.rmtree(replaced, ignore_errors=True)
+    except OSError as error:
+        raise TrainingError(f"无法写入 {target}：{error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

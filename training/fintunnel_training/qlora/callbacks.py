@@ -1,0 +1,159 @@
+"""What happens between the steps: sealing checkpoints, the live log, stopping early, stopping when asked."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from fintunnel_training.errors import TrainingError
+from fintunnel_training.qlora.checkpoints import Best
+from fintunnel_training.qlora.evidence import plot_loss
+
+__all__ = ["Asked", "BestAdapter", "EvaluateAtEnd", "LiveLog", "Sealer", "StopOnNaN", "StopWhenAsked", "asked_to_stop"]
+
+_CURVE_EVERY_SECONDS = 15.0
+
+
+class StopOnNaN(TrainerCallback):  # type: ignore[misc]  # transformers' classes are untyped here
+    """Ends the run at the first loss that is no number, before it can reach a checkpoint."""
+
+    def __init__(self, describe_last: Callable[[], str]) -> None:
+        self._describe_last = describe_last
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        del args, control, kwargs
+        for name in ("loss", "eval_loss"):
+            value = (logs or {}).get(name)
+            if value is not None and not math.isfinite(value):
+                raise TrainingError(
+                    f"第 {state.global_step} 步的 {name} 变成了 {value}，已停止。{self._describe_last()}"
+                    "请把 --learning-rate 减半，加 --resume never 重新训练。"
+                )
+
+
+class Sealer(TrainerCallback):  # type: ignore[misc]
+    """Calls `seal` with the folder that the trainer has just written."""
+
+    def __init__(self, seal: Callable[[Path, int], object]) -> None:
+        self._seal = seal
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del control, kwargs
+        self._seal(Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step)
+
+
+class LiveLog(TrainerCallback):  # type: ignore[misc]
+    """`log_history.jsonl` and `loss_curve.png`, kept up while training runs, for a notebook cell or a viewer."""
+
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "log_history.jsonl"
+        self._curve = folder / "loss_curve.png"
+        self._drawn = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, control, kwargs
+        if state.is_world_process_zero:
+            # Anew from the state: what a killed run logged after its last checkpoint is trained and logged again.
+            text = "".join(json.dumps(entry) + "\n" for entry in state.log_history)
+            self._log.write_text(text, encoding="utf-8")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        del args, control, kwargs
+        if not state.is_world_process_zero or not logs:
+            return
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(state.log_history[-1]) + "\n")
+        if time.monotonic() - self._drawn >= _CURVE_EVERY_SECONDS:
+            partial = self._curve.with_name(".loss_curve.png")
+            plot_loss(state.log_history, partial)
+            os.replace(partial, self._curve)
+            self._drawn = time.monotonic()
+
+
+class BestAdapter(TrainerCallback):  # type: ignore[misc]
+    """Keeps the adapter of the best evaluation, and ends the run after `patience` evaluations without a better one."""
+
+    def __init__(self, patience: int, best: Best | None, weights: dict[str, Any] | None) -> None:
+        self.best = best
+        self.weights = weights
+        """trainable weights by name, on the CPU"""
+        self._patience = patience
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, Any], **kwargs: Any) -> None:
+        del args
+        loss = metrics["eval_loss"]
+        if self.best is None or loss < self.best.eval_loss:
+            self.best = Best(step=state.global_step, eval_loss=loss)
+            self.weights = {
+                name: parameter.detach().to("cpu", copy=True)
+                for name, parameter in kwargs["model"].named_parameters()
+                if parameter.requires_grad
+            }
+            return
+        self.best = self.best.model_copy(update={"worse_since": self.best.worse_since + 1})
+        if self.best.worse_since >= self._patience:
+            control.should_training_stop = True
+
+
+class EvaluateAtEnd(TrainerCallback):  # type: ignore[misc]
+    """The last step is looked at too, wherever the steps between evaluations end."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, kwargs
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = True
+
+
+class StopWhenAsked(TrainerCallback):  # type: ignore[misc]
+    """After Ctrl-C or SIGTERM: finishes the step, saves, and ends the run."""
+
+    def __init__(self, asked: threading.Event) -> None:
+        self._asked = asked
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, state, kwargs
+        if self._asked.is_set():
+            control.should_save = True
+            control.should_training_stop = True
+
+
+class Asked(threading.Event):
+    """Set by a signal; `signal` says which."""
+
+    signal: int = 0
+
+
+@contextmanager
+def asked_to_stop(say: Callable[[str], object]) -> Iterator[Asked]:
+    """While inside, the first Ctrl-C or SIGTERM sets the event; a second one ends the process as usual."""
+    asked = Asked()
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        yield asked
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: object) -> None:
+        del frame
+        asked.signal = number
+        asked.set()
+        say("收到停止请求：这一步结束后保存检查点并退出，再按一次立即退出 …")
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    try:
+        for number in before:
+            signal.signal(number, ask)
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

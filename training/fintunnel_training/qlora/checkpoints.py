@@ -1,0 +1,172 @@
+"""Checkpoints that are complete or invisible: written aside, hashed file by file, renamed in one step.
+
+The trainer writes adapter, optimizer, scheduler, random states and its own state one after the other; killed in
+between it leaves a folder that looks like a checkpoint and is none. Here a checkpoint counts only under its final
+name and with a record whose hashes hold.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fintunnel_training.adapter import file_sha256
+from fintunnel_training.errors import TrainingError
+
+__all__ = ["KEEP", "Best", "Checkpoint", "Record", "copy_checkpoint", "find_checkpoints", "keep_newest", "seal"]
+
+KEEP = 2  # a second one, in case the newest turns out to be damaged
+RECORD = "checkpoint.json"
+_NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+_NAME = re.compile(r"checkpoint-(\d+)")
+
+
+class Best(BaseModel):
+    """The best adapter so far, which lies in the checkpoint as `best_adapter.safetensors`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: int
+    eval_loss: float
+    worse_since: int = 0
+    """evaluations since then without a better one"""
+
+
+class Record(BaseModel):
+    """What a checkpoint says of itself. `identity`: what must be the same to go on from it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = 1
+    step: int
+    identity: dict[str, Any]
+    batch_size: int
+    accumulation: int
+    seconds: float
+    """of training up to here, over all its parts"""
+    best: Best | None = None
+    events: list[dict[str, Any]] = []
+    """what happened on the way: resumed, out of memory"""
+    files: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    path: Path
+    record: Record
+
+    @property
+    def step(self) -> int:
+        return self.record.step
+
+
+def seal(written: Path, into: Path, record: Record) -> Checkpoint:
+    """Make the folder that the trainer has written a checkpoint in `into`.
+
+    Raises:
+        TrainingError: a file that resuming needs is not there.
+    """
+    missing = [name for name in _NEEDED if not (written / name).is_file()]
+    if not any(written.glob("rng_state*.pth")):
+        missing.append("rng_state.pth")
+    if missing:
+        raise TrainingError(f"检查点 {written.name} 没有写全：缺少 {'、'.join(missing)}")
+    files = {path.name: file_sha256(path) for path in sorted(written.iterdir()) if path.is_file()}
+    record = record.model_copy(update={"files": files})
+    (written / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    for path in written.iterdir():
+        _to_disk(path)
+    return _put(written, into / f"checkpoint-{record.step}", record)
+
+
+def copy_checkpoint(checkpoint: Checkpoint, into: Path) -> Checkpoint:
+    """Copy a checkpoint to another place: under a temporary name, read back and compared, then renamed.
+
+    Raises:
+        OSError: either place cannot be used.
+        TrainingError: what arrived is not what was sent.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    partial = into / f".copying-{checkpoint.path.name}-{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        for name in (*checkpoint.record.files, RECORD):
+            shutil.copyfile(checkpoint.path / name, partial / name)
+            _to_disk(partial / name)
+        fault = _fault(partial, checkpoint.record)
+        if fault:
+            raise TrainingError(f"复制到 {into} 的检查点不完整：{fault}")
+        return _put(partial, into / checkpoint.path.name, checkpoint.record)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def find_checkpoints(*places: Path) -> tuple[list[Checkpoint], list[str]]:
+    """The whole checkpoints in these folders, newest first, and of the others what is wrong with them."""
+    found, faults = [], []
+    for place in places:
+        try:
+            folders = [path for path in place.iterdir() if _NAME.fullmatch(path.name)] if place.is_dir() else []
+        except OSError as error:
+            faults.append(f"{place}：{error.strerror}")
+            continue
+        for path in folders:
+            try:
+                record = Record.model_validate_json((path / RECORD).read_text(encoding="utf-8"))
+                fault = _fault(path, record)
+            except (OSError, ValidationError, UnicodeDecodeError) as error:
+                record, fault = None, f"{RECORD} 无法读取（{type(error).__name__}）"
+            if record is None or fault:
+                faults.append(f"{path}：{fault}")
+            else:
+                found.append(Checkpoint(path, record))
+    # A stable sort: of two copies the one in the first place comes first.
+    return sorted(found, key=lambda checkpoint: -checkpoint.step), faults
+
+
+def keep_newest(place: Path, keep: int = KEEP, *, but: Path | None = None) -> None:
+    """Remove all but the newest checkpoints of a place; `but` stays whatever its age."""
+    folders = sorted(
+        (path for path in place.iterdir() if _NAME.fullmatch(path.name)),
+        key=lambda path: -int(path.name.rpartition("-")[2]),
+    )
+    for path in folders[keep:]:
+        if path != but:
+            _remove(path)
+
+
+def _fault(path: Path, record: Record) -> str:
+    for name, expected in record.files.items():
+        file = path / name
+        if Path(name).name != name or not file.is_file():
+            return f"缺少 {name}"
+        if file_sha256(file) != expected:
+            return f"{name} 的内容与记录不符"
+    return ""
+
+
+def _put(folder: Path, target: Path, record: Record) -> Checkpoint:
+    if target.exists():  # an older run's, or a damaged one of the same step
+        _remove(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(folder, target)
+    return Checkpoint(target, record)
+
+
+def _remove(path: Path) -> None:
+    """Out of sight first: a removal that is cut short must not leave half a checkpoint under its name."""
+    doomed = path.with_name(f".removing-{path.name}-{os.getpid()}")
+    os.replace(path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,166 @@
+"""What a run will need, before it starts: from the base's shape alone, without its weights.
+
+Memory is counted in the parts that a step holds at its peak. The formulas' assumptions stand beside them; how far they
+are off is in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from fintunnel_training.base import ResolvedBase
+from fintunnel_training.qlora.encoding import EncodedRows
+from fintunnel_training.qlora.recipe import Recipe
+from fintunnel_training.qlora.trainer import count_steps, target_modules
+
+__all__ = ["Estimate", "Shape", "describe", "estimate", "free_bytes", "numbers", "read_shape"]
+
+_NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # per weight: 4 bits, and double-quantised scales of blocks of 64
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a base: weights that are quantised and those that are not, those of the adapter, and what a token takes.
+
+    `hidden`, `intermediate`: widths; `layers`: blocks; `vocabulary`: tokens.
+    """
+
+    linear_weights: int
+    other_weights: int
+    adapter_weights: int
+    hidden: int
+    intermediate: int
+    layers: int
+    vocabulary: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes of each part at the peak of a step, and the size of the run."""
+
+    weights: int
+    adapter: int
+    """float32 weights and gradients"""
+    optimizer: int
+    activations: int
+    overhead: int
+    """of the CUDA context, the libraries and memory lost between blocks"""
+    steps: int
+    tokens: int
+    """in the whole run"""
+    adapter_file: int
+
+    @property
+    def peak(self) -> int:
+        return self.weights + self.adapter + self.optimizer + self.activations + self.overhead
+
+
+def read_shape(resolved: ResolvedBase, recipe: Recipe) -> Shape:
+    """Build the base without memory for its weights and count them.
+
+    Raises:
+        BaseModelError: the base's config cannot be read, or has no layers to adapt.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(resolved.path, trust_remote_code=False)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    head = model.get_output_embeddings()
+    linear = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
+    targets = target_modules(model, recipe.targets)
+    adapted = [
+        module for name, module in linear.items() if targets == "all-linear" or name.rpartition(".")[2] in targets
+    ]
+    linear_weights = sum(module.weight.numel() for module in linear.values())
+    text = config.get_text_config()
+    return Shape(
+        linear_weights=linear_weights,
+        other_weights=sum(parameter.numel() for parameter in model.parameters()) - linear_weights,
+        adapter_weights=sum(
+            recipe.lora_r * (module.in_features + module.out_features) + (module.out_features if recipe.dora else 0)
+            for module in adapted
+        ),
+        hidden=text.hidden_size,
+        intermediate=text.intermediate_size,
+        layers=text.num_hidden_layers,
+        vocabulary=text.vocab_size,
+    )
+
+
+def estimate(shape: Shape, recipe: Recipe, encoded: EncodedRows, *, on_gpu: bool, processes: int = 1) -> Estimate:
+    """Memory of one process at its peak, and the size of the run."""
+    per_weight = _NF4_BYTES if recipe.quantization == "nf4" else 2
+    longest = max(len(row["input_ids"]) for row in encoded.rows)
+    steps = count_steps(len(encoded.rows), recipe, processes)
+    rows_per_step = recipe.batch_size * recipe.accumulation * processes
+    eight_bit = on_gpu and recipe.optimizer == "paged_adamw_8bit"
+    return Estimate(
+        weights=math.ceil(shape.linear_weights * per_weight + shape.other_weights * 2),
+        adapter=shape.adapter_weights * 8,
+        optimizer=shape.adapter_weights * (2 if eight_bit else 8),
+        activations=_activations(shape, recipe, recipe.batch_size * longest, on_gpu=on_gpu),
+        overhead=(600 if on_gpu else 900) * 2**20,
+        steps=steps,
+        tokens=round(encoded.tokens / len(encoded.rows) * rows_per_step * steps),
+        adapter_file=shape.adapter_weights * 2,
+    )
+
+
+def _activations(shape: Shape, recipe: Recipe, tokens: int, *, on_gpu: bool) -> int:
+    """Of a forward and backward pass over `tokens`."""
+    width = 2 if on_gpu else 4
+    # What a block keeps for its backward pass: the inputs of its seven linear layers, which the adapter's dropout keeps
+    # a second time, of its two norms in float32, and the products of attention and of the gate.
+    block = tokens * (width * (2 * (4 * shape.hidden + 3 * shape.intermediate) + 4 * shape.hidden) + 8 * shape.hidden)
+    kept = tokens * shape.hidden * 2 * shape.layers + block if recipe.gradient_checkpointing else block * shape.layers
+    # trl computes the loss in pieces: the scores of a few hundred tokens over the vocabulary in float32, twice.
+    scores = 2 * 4 * min(tokens, 256) * shape.vocabulary
+    # One layer's weights are unpacked from 4 bits at a time.
+    unpacked = 2 * shape.hidden * shape.intermediate if recipe.quantization == "nf4" else 0
+    return kept + scores + unpacked
+
+
+def describe(found: Estimate, free: int | None, where: str) -> list[str]:
+    """Chinese lines: the parts, the peak against what is `free` (bytes), the run's size."""
+    lines = [
+        "估计："
+        f"基座 {_gib(found.weights)}，适配器与梯度 {_gib(found.adapter)}，优化器 {_gib(found.optimizer)}，"
+        f"激活 {_gib(found.activations)}，其他 {_gib(found.overhead)}",
+        f"  峰值约 {_gib(found.peak)}" + (f"，{where}可用 {_gib(free)}" if free is not None else ""),
+        f"  {found.steps} 步，约 {found.tokens:,} 个 token；适配器文件约 {found.adapter_file / 2**20:.1f} MiB",
+    ]
+    if free is not None and found.peak > free:
+        lines.append("  注意：可能不够。可调小 --batch-size 或 --max-length；训练中内存不足时会自动把批大小减半。")
+    return lines
+
+
+def free_bytes(device: str) -> tuple[int | None, str]:
+    """Memory that is free for this process, and the Chinese name of where."""
+    if device != "cpu":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0]), "显存"
+    import psutil
+
+    return int(psutil.virtual_memory().available), "内存"
+
+
+def _gib(size: float) -> str:
+    return f"{size / _GIB:.2f} GiB"
+
+
+def numbers(found: Estimate) -> dict[str, Any]:
+    """For `training_info.json`: GiB of each part."""
+    return {
+        name: round(getattr(found, name) / _GIB, 3)
+        for name in ("weights", "adapter", "optimizer", "activations", "overhead", "peak")
+    }

@@ -1,0 +1,135 @@
+"""The folder beside `--out` in which a run works: lock, checkpoints, live log and curve."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fintunnel_training.adapter import MANIFEST
+from fintunnel_training.errors import OptionError, TrainingError
+from fintunnel_training.qlora.checkpoints import Checkpoint, copy_checkpoint, find_checkpoints
+
+__all__ = ["RunFolder", "differences", "open_run_folder"]
+
+_MARK = "fintunnel-run.json"
+_LABELS = {
+    "data_sha256": "训练数据",
+    "eval_sha256": "验证数据",
+    "base": "基座",
+    "rows_per_step": "每步的样本数（批大小 × 累积 × 进程数）",
+}
+
+
+class RunFolder:
+    """`X-training/` beside the adapter folder `X`."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.path = out.with_name(f"{out.name}-training")
+        self.checkpoints = self.path / "checkpoints"
+        self.writing = self.path / "writing"
+        """where the trainer writes; whatever is here is unfinished"""
+        self.adapter = self.path / "adapter"
+
+    def start_from(self, identity: dict[str, Any], mirror: Path | None) -> tuple[Checkpoint | None, list[str]]:
+        """The newest whole checkpoint of this very run, brought here if it lies in the mirror; and what is wrong with
+        those that were passed over.
+
+        Raises:
+            OptionError: there are checkpoints, but all of another run: says what differs.
+        """
+        found, faults = find_checkpoints(self.checkpoints, *([mirror] if mirror else []))
+        same = [checkpoint for checkpoint in found if checkpoint.record.identity == identity]
+        if found and not same:
+            raise OptionError(
+                f"{found[0].path} 是另一次训练的检查点，不能接着训练。不同之处：\n"
+                + "\n".join(f"  {line}" for line in differences(found[0].record.identity, identity))
+                + "\n要接着训练，请恢复原来的数据和参数；要重新开始，请加 --resume never，或换一个 --out。"
+            )
+        for checkpoint in same:
+            if checkpoint.path.parent == self.checkpoints:
+                return checkpoint, faults
+            try:
+                return copy_checkpoint(checkpoint, self.checkpoints), faults
+            except (OSError, TrainingError) as error:
+                faults.append(f"{checkpoint.path}：{error}")
+        return None, faults
+
+    def forget_checkpoints(self) -> None:
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    @property
+    def has_checkpoints(self) -> bool:
+        return self.checkpoints.is_dir() and any(self.checkpoints.glob("checkpoint-*"))
+
+
+@contextmanager
+def open_run_folder(out: Path) -> Iterator[RunFolder]:
+    """The run folder of `out`, held by this process alone. It goes when it holds no checkpoint at the end.
+
+    Raises:
+        TrainingError: `out` or the run folder is something else's, cannot be written, or another process trains there.
+    """
+    from filelock import FileLock, Timeout
+
+    _check_out(out)
+    run = RunFolder(out)
+    if run.path.exists() and not (run.path / _MARK).is_file() and (not run.path.is_dir() or any(run.path.iterdir())):
+        raise TrainingError(f"{run.path} 不是本程序的训练目录。为免覆盖里面的文件，请移走它或换一个 --out。")
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        (run.path / _MARK).write_text(json.dumps({"adapter": out.name}) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise TrainingError(f"无法写入 {run.path}：{error.strerror}") from error
+    lock = FileLock(run.path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise TrainingError(f"另一个训练正在使用 {run.path}，请等它结束，或换一个 --out。") from error
+    try:
+        for unfinished in (run.writing, run.adapter):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        yield run
+    finally:
+        lock.release()
+        if not run.has_checkpoints:
+            shutil.rmtree(run.path, ignore_errors=True)
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two identities, one readable line each."""
+    lines = []
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += [
+                f"--{key.replace('_', '-')}：原来 {old.get(key)}，现在 {new.get(key)}"
+                for key in sorted({*old, *new})
+                if old.get(key) != new.get(key)
+            ]
+        else:
+            lines.append(f"{_LABELS.get(name, name)}：原来 {_short(old)}，现在 {_short(new)}")
+    return lines
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:12]}…"
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise TrainingError(f"--out {out} 是一个文件，请换一个目录")
+    if out.is_dir() and any(out.iterdir()) and not is_adapter(out):
+        raise TrainingError(f"--out {out} 不是空目录，也不是适配器目录。为免覆盖里面的文件，请换一个目录。")
+
+
+def is_adapter(folder: Path) -> bool:
+    """Many a folder has a manifest.json; only an adapter has this beside it."""
+    return (folder / MANIFEST).is_file() and (folder / "adapter_config.json").is_file()
