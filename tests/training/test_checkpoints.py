@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -8,7 +9,6 @@ from typing import Any
 
 import pytest
 from fintunnel_training.errors import OptionError, TrainingError
-from fintunnel_training.qlora import checkpoints as module
 from fintunnel_training.qlora.checkpoints import (
     Checkpoint,
     Record,
@@ -94,7 +94,7 @@ def test_a_copy_is_compared_before_it_is_named(tmp_path: Path, monkeypatch: pyte
     def cut(source: Path, target: Path) -> None:  # a drive that drops half of what is written
         target.write_bytes(source.read_bytes()[:50])
 
-    monkeypatch.setattr(module.shutil, "copyfile", cut)
+    monkeypatch.setattr(shutil, "copyfile", cut)
     with pytest.raises(TrainingError, match="不完整"):
         copy_checkpoint(checkpoint, tmp_path / "drive")
     assert list((tmp_path / "drive").iterdir()) == []
@@ -212,8 +212,8 @@ def test_a_mirror_that_stays_away_does_not_hold_up_the_end(tmp_path: Path, capsy
 
 def test_training_does_not_wait_for_a_slow_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = threading.Event()
-    copy = module.shutil.copyfile
-    monkeypatch.setattr(module.shutil, "copyfile", lambda a, b: (slow.wait(10), copy(a, b)))
+    copy = shutil.copyfile
+    monkeypatch.setattr(shutil, "copyfile", lambda a, b: (slow.wait(10), copy(a, b)))
     mirror = Mirror(tmp_path / "drive")
     began = time.monotonic()
     for step in (1, 2, 3):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from importlib.resources import files
+
 import pytest
 from fintunnel_training.errors import OptionError
 from fintunnel_training.qlora.cli import train
@@ -10,9 +12,8 @@ from fintunnel_training.qlora.trainer import count_steps
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_names_every_knob(preset: str) -> None:
     import yaml
-    from fintunnel_training.qlora import recipe
 
-    text = (recipe.files("fintunnel_training.qlora") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
+    text = (files("fintunnel_training.qlora") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
     assert set(yaml.safe_load(text)) == set(Recipe.model_fields)
     if preset == "t4":  # the one that explains: a comment for each
         knobs = [line for line in text.splitlines() if ":" in line.split("#")[0]]

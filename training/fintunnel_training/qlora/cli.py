@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from fintunnel_training.qlora.distributed import is_main
+
+if TYPE_CHECKING:
+    from fintunnel_training.qlora.options import TrainOptions
 
 __all__ = ["train"]
 
 train = typer.Typer(add_completion=False, rich_markup_mode=None, help="训练 4-bit LoRA 适配器")
 
 _SAVE_STEPS = {"t4": 25, "ampere": 50, "cpu": 20}
+_CALIBRATION_ROWS = 200
 
 
 @train.callback(invoke_without_command=True)
@@ -85,20 +91,57 @@ def _train(
         dry_run=dry_run,
     )
     folder = run(options)
+    if dry_run or not is_main():
+        return
+    _summarise(folder)
+    if calibrate:
+        _calibrate(folder, options)
+
+
+def _summarise(folder: Path) -> None:
     from fintunnel_training.qlora.evidence import read_training_info
 
     info = read_training_info(folder)
-    if info is None:  # a dry run
+    if info is None:
         return
     size = info.file_bytes["adapter_model.safetensors"] / 2**20
     typer.echo(
         f"训练完成：{info.steps} 步，{info.seconds:.0f} 秒（{info.seconds / info.steps:.2f} 秒/步），"
         f"loss {info.first_loss:.3f} → {info.last_loss:.3f}，峰值内存 {info.peak_memory_gib:.1f} GiB"
     )
+    if info.best is not None:
+        typer.echo(f"取验证集上最好的第 {info.best['step']} 步（loss {info.best['eval_loss']:.3f}）")
     typer.echo(
         f"适配器 {folder}（{size:.1f} MiB，可训练参数 {info.trainable_parameters:,}，"
         f"占 {info.trainable_share * 100:.2f}%）；损失曲线见 {folder / 'loss_curve.png'}"
     )
+
+
+def _calibrate(folder: Path, options: TrainOptions) -> None:
+    """Through a server of its own, now that this process holds no model. A trained adapter is not lost over it."""
+    import gc
+
+    import torch
+    from fintunnel.errors import FinTunnelError
+
+    from fintunnel_training.calibration.calibrate import calibrate_adapter
+    from fintunnel_training.calibration.calibration_file import CALIBRATION
+    from fintunnel_training.calibration.report import show
+
+    if (folder / CALIBRATION).is_file():
+        return
+    gc.collect()
+    torch.cuda.empty_cache()
+    typer.echo("用验证集校准概率（--no-calibrate 可跳过）…", err=True)
+    data = options.eval_data or options.data
+    try:
+        calibration = calibrate_adapter(folder, data, base=options.base, rows=_CALIBRATION_ROWS)
+    except FinTunnelError as error:
+        typer.echo(
+            f"没有校准：{error}\n适配器已经可用；以后可以运行 fintunnel calibrate --adapter {folder} --data {data}"
+        )
+        return
+    show(calibration, folder)
 
 
 def _knobs() -> set[str]:
