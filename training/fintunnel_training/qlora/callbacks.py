@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 
 from fintunnel_training.errors import TrainingError
 from fintunnel_training.qlora.checkpoints import Best
+from fintunnel_training.qlora.distributed import any_process
 from fintunnel_training.qlora.evidence import plot_loss
 
 __all__ = ["Asked", "BestAdapter", "EvaluateAtEnd", "LiveLog", "Sealer", "StopOnNaN", "StopWhenAsked", "asked_to_stop"]
@@ -121,8 +122,8 @@ class StopWhenAsked(TrainerCallback):  # type: ignore[misc]
         self._asked = asked
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        del args, state, kwargs
-        if self._asked.is_set():
+        del state, kwargs
+        if any_process(self._asked.is_set(), args.device):
             control.should_save = True
             control.should_training_stop = True
 

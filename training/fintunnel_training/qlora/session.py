@@ -104,6 +104,10 @@ class Session:
             full = True
         if not full:
             return trainer
+        if processes() > 1:  # the others are waiting for this one's gradients
+            raise TrainingError(
+                f"内存不足。多个进程时批大小不会自动减小，请把 --batch-size（现在 {self.batch_size}）减半。"
+            )
         # Outside of the except clause: there the traceback still holds the step's tensors.
         self._shrink(trainer)
         return None

@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import random
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,14 +18,15 @@ from fintunnel_training.base import LoadedBase, cuda_capability, load_base, load
 from fintunnel_training.errors import DataError
 from fintunnel_training.instructions import InstructionFile, read_instructions, split_paths
 from fintunnel_training.qlora.adapter_folder import put_in_place, write_adapter_folder
-from fintunnel_training.qlora.distributed import is_main, local_rank, processes
+from fintunnel_training.qlora.checkpoints import Checkpoint
+from fintunnel_training.qlora.distributed import barrier, is_main, local_rank, processes
 from fintunnel_training.qlora.encoding import EncodedRows, encode_rows
 from fintunnel_training.qlora.estimate import Estimate, describe, estimate, free_bytes, read_shape
 from fintunnel_training.qlora.evidence import read_training_info
 from fintunnel_training.qlora.options import TrainOptions
 from fintunnel_training.qlora.preflight import check_prompts, check_tokens
 from fintunnel_training.qlora.recipe import Recipe
-from fintunnel_training.qlora.run_folder import open_run_folder
+from fintunnel_training.qlora.run_folder import RunFolder, open_run_folder
 from fintunnel_training.qlora.session import Session
 
 __all__ = ["train"]
@@ -47,7 +49,8 @@ def train(options: TrainOptions) -> Path:
     if options.dry_run:
         _prepare(options)
         return options.out
-    with open_run_folder(out) as run:
+    # Of several processes the first one keeps the folder; the others only read in it.
+    with open_run_folder(out) if is_main() else nullcontext(RunFolder(out)) as run:
         recipe = options.recipe
         rows = _prepare(options)
         _say(f"加载基座 {options.base}（{recipe.quantization}）…")
@@ -57,28 +60,24 @@ def train(options: TrainOptions) -> Path:
             _say(f"{options.out} 已经用同样的数据、基座和参数训练完成。要重新训练，请加 --resume never。")
             return options.out
         mirror = options.mirror / out.name if options.mirror else None
-        if options.resume == "never":
-            run.forget_checkpoints()
-            start = None
-        else:
-            start, faults = run.start_from(identity, mirror)
-            for fault in faults:
-                _say(f"注意：跳过不完整的检查点 {fault}")
+        start = _find_start(run, identity, mirror, options)
         _keep_freed_memory()
         session = Session(run, base, rows.encoded, rows.evaluated, options, identity, mirror, start)
         trainer = session.train()
-        write_adapter_folder(
-            run.adapter,
-            trainer,
-            base=base,
-            data=rows.data,
-            encoded=rows.encoded,
-            options=options,
-            session=session,
-            estimated=rows.estimated,
-        )
-        put_in_place(run.adapter, out)
-        run.forget_checkpoints()
+        if is_main():
+            write_adapter_folder(
+                run.adapter,
+                trainer,
+                base=base,
+                data=rows.data,
+                encoded=rows.encoded,
+                options=options,
+                session=session,
+                estimated=rows.estimated,
+            )
+            put_in_place(run.adapter, out)
+            run.forget_checkpoints()
+        barrier()
     return options.out
 
 
@@ -151,6 +150,24 @@ def _identity(rows: _Rows, base: LoadedBase, recipe: Recipe) -> dict[str, Any]:
         "precision": base.precision.dtype,
         "recipe": knobs,
     }
+
+
+def _find_start(
+    run: RunFolder, identity: dict[str, Any], mirror: Path | None, options: TrainOptions
+) -> Checkpoint | None:
+    start: Checkpoint | None = None
+    faults: list[str] = []
+    if is_main():
+        if options.resume == "never":
+            run.forget_checkpoints()
+        else:
+            start, faults = run.start_from(identity, mirror)
+    barrier()  # the first process has brought here what lay in the mirror
+    if not is_main() and options.resume == "auto":
+        start, _ = run.start_from(identity, None)
+    for fault in faults:
+        _say(f"注意：跳过不完整的检查点 {fault}")
+    return start
 
 
 def _is_finished(out: Path, identity: dict[str, Any]) -> bool:

@@ -76,6 +76,8 @@ def build_trainer(
         fp16=base.precision.fp16,
         bf16=base.precision.bf16,
         use_cpu=not on_gpu,
+        ddp_find_unused_parameters=False,  # every adapter layer is used in every pass
+        ddp_backend=None if on_gpu or processes == 1 else "gloo",
         gradient_checkpointing=recipe.gradient_checkpointing,
         neftune_noise_alpha=recipe.neftune_alpha,
         max_length=None,  # encode_rows has seen to it, without cutting answers
