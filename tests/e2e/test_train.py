@@ -171,3 +171,30 @@ def test_a_folder_with_somebody_elses_manifest_is_not_overwritten(tmp_path: Path
     done = fintunnel("train", "--data", str(instructions), "--base", "embedded", "--out", str(tmp_path))
     assert done.returncode == 1 and "换一个目录" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_anybodys_instruction_rows_train_too(tmp_path: Path) -> None:
+    data = tmp_path / "legacy.jsonl"
+    rows = [{"instruction": "分析黄金消息", "input": f"金价上涨{n}%", "output": "避险升温，偏多。"} for n in range(4)]
+    data.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    out = tmp_path / "tuned"
+    done = fintunnel(
+        *("train", "--data", str(data), "--base", "embedded", "--out", str(out), "--max-steps", "1"),
+        *("--targets", "attention", "--rslora", "--dora", "--loraplus-ratio", "16", "--neftune-alpha", "5"),
+        *("--schedule", "constant", "--no-calibrate"),
+    )
+    assert done.returncode == 0, done.stderr
+    manifest = read_adapter(out, allow_unverified=True)
+    assert manifest is not None and manifest.prompt_version is None
+    assert set(manifest.target_modules) == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    config = json.loads((out / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["use_dora"] and config["use_rslora"]
+
+
+def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path: Path, instructions: Path, adapter: Path) -> None:
+    out = tmp_path / "tuned"
+    done = fintunnel("train", "--data", str(instructions), "--base", "embedded", "--out", str(out), "--dry-run")
+    assert done.returncode == 0 and "峰值约" in done.stderr and "步" in done.stderr and list(tmp_path.iterdir()) == []
+    info = info_of(adapter)
+    assert f"适配器文件约 {info.trainable_parameters * 2 / 2**20:.1f} MiB" in done.stderr
+    assert 0.5 < info.estimated_gib["peak"] / info.peak_memory_gib < 1.5
