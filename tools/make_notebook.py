@@ -99,13 +99,14 @@ BATCH_SIZE = 4 #@param {type:"integer"}
 LEARNING_RATE = 2e-4 #@param {type:"number"}
 MAX_LENGTH = 512 #@param {type:"integer"}
 MAX_STEPS = 0 #@param {type:"integer"}
+CALIBRATE = True #@param {type:"boolean"}
 OUT = "" #@param {type:"string"}
 USE_NGROK = False #@param {type:"boolean"}
 HEADLINE = "美联储宣布加息25个基点" #@param {type:"string"}
 === code overrides
 from fintunnel_training.base import DEFAULT_HUB_BASE, EMBEDDED
 # 环境变量 FINTUNNEL_NB_<参数名> 优先于表单
-for name in "DB BASE NUM_SAMPLES EPOCHS BATCH_SIZE LEARNING_RATE MAX_LENGTH MAX_STEPS OUT USE_NGROK HEADLINE".split():
+for name in "DB BASE NUM_SAMPLES EPOCHS BATCH_SIZE LEARNING_RATE MAX_LENGTH MAX_STEPS CALIBRATE OUT USE_NGROK HEADLINE".split():
     if given := os.environ.get(f"FINTUNNEL_NB_{name}"):
         globals()[name] = given if isinstance(globals()[name], str) else json.loads(given)
 if BASE == "auto":
@@ -133,10 +134,11 @@ for number, row in enumerate(read_instructions(DATA).rows[:3], 1):
 ## 6. Train
 T4 上 7B 基座 300 行 × 3 轮：估计 30–60 分钟，另加第一次下载基座（约 14 GB）5–10 分钟。
 没有 GPU 时内置小基座在两核 CPU 上约 35 分钟（225 步，每步 9 秒）；只看流程就把 MAX_STEPS 设为 10。
+断线后再运行一遍各单元格，就从最新的检查点接着训练。之后用验证集校准概率，要几分钟（CALIBRATE 可关）。
 === code train
 RATE = f"--learning-rate {LEARNING_RATE} --epochs {EPOCHS}" + (f" --max-steps {MAX_STEPS}" if MAX_STEPS else "")
 SIZE = f"--batch-size {BATCH_SIZE} --max-length {MAX_LENGTH}"
-!"{sys.executable}" -m fintunnel train --data "{DATA}" --base "{BASE}" --out "{ADAPTER}" {RATE} {SIZE}
+!"{sys.executable}" -m fintunnel train --data "{DATA}" --base "{BASE}" --out "{ADAPTER}" {RATE} {SIZE} {"" if CALIBRATE else "--no-calibrate"}
 if _exit_code: raise RuntimeError("训练没有完成，原因见上面的输出")
 === code evidence
 from IPython.display import Image, display

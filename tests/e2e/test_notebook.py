@@ -26,6 +26,7 @@ _SHORT_RUN = {
     "NUM_SAMPLES": "20",
     "BATCH_SIZE": "1",
     "MAX_LENGTH": "768",  # the embedded base's English vocabulary needs more tokens for Chinese
+    "CALIBRATE": "false",
     "LEARNING_RATE": "0.01",  # so that three steps are enough to see in the answers
     "MAX_STEPS": "3",
     "OUT": "result",
