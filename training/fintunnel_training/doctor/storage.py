@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from fintunnel_training.doctor.findings import Finding
+from fintunnel_training.embedded import embedded_cache
 
 __all__ = ["DOWNLOAD_GB", "current_folder", "fintunnel_cache_room", "hub_cache", "hub_cache_room"]
 
@@ -22,15 +23,6 @@ def hub_cache() -> Path:
     return Path(os.path.expandvars(folder)).expanduser()
 
 
-def _fintunnel_cache() -> Path:
-    """Where the embedded base lies once it is converted."""
-    if "FINTUNNEL_CACHE" in os.environ:
-        return Path(os.environ["FINTUNNEL_CACHE"])
-    from platformdirs import user_cache_path
-
-    return user_cache_path("fintunnel")
-
-
 def hub_cache_room(to_download: bool) -> Finding:
     """Room for the base where it has to be downloaded; any room will do elsewhere."""
     advice = "请清理磁盘，或把环境变量 HF_HOME 指到空间够、可写的盘（如 D:\\hf）。"
@@ -41,7 +33,7 @@ def hub_cache_room(to_download: bool) -> Finding:
 
 
 def fintunnel_cache_room(needed: bool) -> Finding:
-    finding = _room(_fintunnel_cache(), _FOLDER_GB, "请清理磁盘，或把环境变量 FINTUNNEL_CACHE 指到空间够、可写的目录。")
+    finding = _room(embedded_cache(), _FOLDER_GB, "请清理磁盘，或把环境变量 FINTUNNEL_CACHE 指到空间够、可写的目录。")
     if finding.status == "failure" and not needed:
         return Finding("warning", finding.found, finding.advice)
     return finding
