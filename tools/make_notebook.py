@@ -106,7 +106,8 @@ HEADLINE = "美联储宣布加息25个基点" #@param {type:"string"}
 === code overrides
 from fintunnel_training.base import DEFAULT_HUB_BASE, EMBEDDED
 # 环境变量 FINTUNNEL_NB_<参数名> 优先于表单
-for name in "DB BASE NUM_SAMPLES EPOCHS BATCH_SIZE LEARNING_RATE MAX_LENGTH MAX_STEPS CALIBRATE OUT USE_NGROK HEADLINE".split():
+NAMES = "DB BASE NUM_SAMPLES EPOCHS BATCH_SIZE LEARNING_RATE MAX_LENGTH MAX_STEPS CALIBRATE OUT USE_NGROK HEADLINE"
+for name in NAMES.split():
     if given := os.environ.get(f"FINTUNNEL_NB_{name}"):
         globals()[name] = given if isinstance(globals()[name], str) else json.loads(given)
 if BASE == "auto":
@@ -137,8 +138,8 @@ T4 上 7B 基座 300 行 × 3 轮：估计 30–60 分钟，另加第一次下�
 断线后再运行一遍各单元格，就从最新的检查点接着训练。之后用验证集校准概率，要几分钟（CALIBRATE 可关）。
 === code train
 RATE = f"--learning-rate {LEARNING_RATE} --epochs {EPOCHS}" + (f" --max-steps {MAX_STEPS}" if MAX_STEPS else "")
-SIZE = f"--batch-size {BATCH_SIZE} --max-length {MAX_LENGTH}"
-!"{sys.executable}" -m fintunnel train --data "{DATA}" --base "{BASE}" --out "{ADAPTER}" {RATE} {SIZE} {"" if CALIBRATE else "--no-calibrate"}
+SIZE = f"--batch-size {BATCH_SIZE} --max-length {MAX_LENGTH}" + ("" if CALIBRATE else " --no-calibrate")
+!"{sys.executable}" -m fintunnel train --data "{DATA}" --base "{BASE}" --out "{ADAPTER}" {RATE} {SIZE}
 if _exit_code: raise RuntimeError("训练没有完成，原因见上面的输出")
 === code evidence
 from IPython.display import Image, display

