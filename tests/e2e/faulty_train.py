@@ -8,15 +8,19 @@ FAULT=disk:100000  no file may grow beyond so many bytes
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 
 def main() -> None:
     kind, *numbers = os.environ["FAULT"].split(":")
     values = [int(number) for number in numbers]
-    if kind == "disk":
+    if kind == "end":
+        from fintunnel_training.qlora import train
+
+        vars(train)["write_adapter_folder"] = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+    elif kind == "disk":
         import resource
-        import signal
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writes fail instead of ending the process
         resource.setrlimit(resource.RLIMIT_FSIZE, (values[0], resource.RLIM_INFINITY))

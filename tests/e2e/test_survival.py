@@ -86,10 +86,24 @@ def test_a_run_stopped_and_killed_ends_as_one_that_was_not(adapter: Path, instru
     assert losses(out) == losses(adapter) and [step for step, _, _ in losses(out)] == [1, 2, 3, 4, 5, 6]
     # One or two: the mirror may not have had the checkpoint that the first resumption led to.
     assert {event["event"] for event in info_of(out).events} == {"resumed"}
-    assert {path.name for path in drive.iterdir()} == {"tuned"} and not (tmp_path / "tuned-training").exists()
+    assert list(drive.iterdir()) == [] and not (tmp_path / "tuned-training").exists()
 
     again = fintunnel(*arguments)
     assert again.returncode == 0 and "已经用同样的数据、基座和参数训练完成" in again.stderr
+
+
+def test_a_run_killed_after_its_last_step_only_writes_the_adapter(instructions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tuned"
+    arguments = train(instructions, out, "--early-stopping", "1", "--eval-steps", "2")
+    killed = run_faulty("end", arguments)
+    assert killed.returncode == -signal.SIGKILL and not out.exists()
+    history = (tmp_path / "tuned-training" / "log_history.jsonl").read_text(encoding="utf-8")
+    done = fintunnel(*arguments)
+    assert done.returncode == 0, done.stderr
+    steps = [step for step, _, _ in losses(out)]
+    assert steps == list(range(1, len(steps) + 1)) and len(steps) == history.count("grad_norm")
+    best = info_of(out).best
+    assert best is not None and f"取验证集上最好的第 {best['step']} 步" in done.stdout
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(instructions: Path, tmp_path: Path) -> None:
@@ -120,8 +134,9 @@ def test_a_loss_that_is_no_number_ends_the_run_before_a_checkpoint(instructions:
     assert [path.name for path in checkpoints.iterdir()] == ["checkpoint-1"] and not out.exists()
 
 
-def test_a_full_disk_is_named_and_leaves_no_half_checkpoint(instructions: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("room", [1_000_000, 10_000_000])  # for no adapter; for an adapter and no optimizer
+def test_a_full_disk_is_named_and_leaves_no_half_checkpoint(instructions: Path, tmp_path: Path, room: int) -> None:
     out = tmp_path / "tuned"
-    done = run_faulty("disk:10000000", train(instructions, out, "--save-steps", "1"))
+    done = run_faulty(f"disk:{room}", train(instructions, out, "--save-steps", "1"))
     assert done.returncode == 1 and "检查点没有写成" in done.stderr and "Traceback" not in done.stderr
     assert not out.exists() and not (tmp_path / "tuned-training").exists()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 import time
@@ -80,12 +81,30 @@ def test_a_record_cannot_point_outside_its_folder(tmp_path: Path) -> None:
 
 
 def test_two_are_kept(tmp_path: Path) -> None:
-    for step in (1, 2, 3, 10):
-        sealed(tmp_path, step)
-    keep_newest(tmp_path / "checkpoints", but=tmp_path / "checkpoints" / "checkpoint-1")
+    for age, step in enumerate((1, 2, 3, 10)):
+        written = sealed(tmp_path, step).path / "checkpoint.json"
+        os.utime(written, (1000 + age, 1000 + age))
+    keep_newest(tmp_path / "checkpoints", tmp_path / "checkpoints" / "checkpoint-1")
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {
         *("checkpoint-1", "checkpoint-3", "checkpoint-10"),
     }
+
+
+def test_the_one_just_written_outlives_damaged_ones_with_higher_numbers(tmp_path: Path) -> None:
+    for step in (8, 10):
+        (sealed(tmp_path, step).path / "optimizer.pt").write_bytes(b"half")
+    now = sealed(tmp_path, 6)
+    keep_newest(tmp_path / "checkpoints", now.path)
+    assert [checkpoint.step for checkpoint in find_checkpoints(tmp_path / "checkpoints")[0]] == [6]
+
+
+def test_a_new_runs_checkpoint_stays_in_a_mirror_that_holds_an_older_runs(tmp_path: Path) -> None:
+    for step in (475, 500):
+        copy_checkpoint(sealed(tmp_path / "old", step), tmp_path / "drive")
+    mirror = Mirror(tmp_path / "drive")
+    mirror.add(sealed(tmp_path, 25))
+    assert mirror.close()
+    assert 25 in [checkpoint.step for checkpoint in find_checkpoints(tmp_path / "drive")[0]]
 
 
 def test_a_copy_is_compared_before_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +168,22 @@ def test_a_run_folder_goes_unless_it_holds_a_checkpoint(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     with open_run_folder(tmp_path / "adapter") as run:
         assert run.has_checkpoints
+
+
+def test_a_finished_adapter_that_could_not_be_put_in_place_is_kept(tmp_path: Path) -> None:
+    with open_run_folder(tmp_path / "adapter") as run:
+        run.adapter.mkdir()
+        (run.adapter / "manifest.json").write_text("{}", encoding="utf-8")
+    with open_run_folder(tmp_path / "adapter") as run:
+        assert (run.adapter / "manifest.json").is_file()
+
+
+def test_forgetting_clears_both_places(tmp_path: Path) -> None:
+    with open_run_folder(tmp_path / "adapter") as run:
+        checkpoint = seal(write(run.writing / "checkpoint-4", 4), run.checkpoints, record(4))
+        copy_checkpoint(checkpoint, tmp_path / "drive")
+        run.forget_checkpoints(tmp_path / "drive")
+        assert run.start_from(IDENTITY, tmp_path / "drive") == (None, [])
 
 
 def test_two_cannot_train_in_one_folder(tmp_path: Path) -> None:

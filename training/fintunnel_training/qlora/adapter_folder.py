@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from fintunnel_training.errors import TrainingError
 from fintunnel_training.instructions import InstructionFile
 from fintunnel_training.qlora.encoding import EncodedRows
 from fintunnel_training.qlora.estimate import Estimate, numbers
-from fintunnel_training.qlora.evidence import TrainingInfo, peak_memory_gib, plot_loss, write_training_info
+from fintunnel_training.qlora.evidence import TrainingInfo, log_line, peak_memory_gib, plot_loss, write_training_info
 from fintunnel_training.qlora.options import TrainOptions
 from fintunnel_training.qlora.session import Session
 
@@ -38,6 +37,7 @@ def write_adapter_folder(
     """Write everything that belongs to an adapter and verify it as the server will."""
     import torch
 
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     model = trainer.model
     lora = model.peft_config["default"]
@@ -51,7 +51,7 @@ def write_adapter_folder(
 
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     (folder / "log_history.jsonl").write_text(
-        "".join(json.dumps(entry) + "\n" for entry in trainer.state.log_history), encoding="utf-8"
+        "".join(log_line(entry) for entry in trainer.state.log_history), encoding="utf-8"
     )
     plot_loss(trainer.state.log_history, folder / "loss_curve.png")
     evaluations = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
@@ -105,21 +105,20 @@ def write_adapter_folder(
 
 def put_in_place(folder: Path, out: Path) -> None:
     """Move the complete folder to `out`; an adapter that stood there goes only after that."""
-    backup = None
+    backup = out.with_name(f".{out.name}-replaced-{os.getpid()}")
     try:
         if out.exists():
-            backup = Path(tempfile.mkdtemp(prefix=f".{out.name}-replaced-", dir=out.parent)) / out.name
             out.rename(backup)
         folder.rename(out)
     except OSError as error:
-        if backup is not None and backup.exists() and not out.exists():
-            backup.rename(out)
         raise TrainingError(
-            f"训练已完成，但无法替换 {out}（{error.strerror}，可能正被服务占用）。完整的适配器在 {folder}"
+            f"训练已完成，但无法替换 {out}（{error.strerror}，可能正被服务占用）。完整的适配器在 {folder}；"
+            "停掉占用它的程序后，再运行同一条命令。"
         ) from error
     finally:
-        if backup is not None:
-            shutil.rmtree(backup.parent, ignore_errors=True)
+        if not out.exists() and backup.exists():  # whatever went wrong, the old one stays
+            backup.rename(out)
+    shutil.rmtree(backup, ignore_errors=True)
 
 
 def _logical_parameters(model: Any) -> int:

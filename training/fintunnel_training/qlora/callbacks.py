@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from transformers import TrainerCallback
 
 from fintunnel_training.errors import TrainingError
 from fintunnel_training.qlora.checkpoints import Best
-from fintunnel_training.qlora.distributed import any_process
-from fintunnel_training.qlora.evidence import plot_loss
+from fintunnel_training.qlora.distributed import highest_of_all
+from fintunnel_training.qlora.evidence import log_line, plot_loss
 
-__all__ = ["Asked", "BestAdapter", "EvaluateAtEnd", "LiveLog", "Sealer", "StopOnNaN", "StopWhenAsked", "asked_to_stop"]
+__all__ = ["Asked", "BestAdapter", "LiveLog", "Sealer", "StopOnNaN", "StopWhenAsked", "WhereInStep", "asked_to_stop"]
 
 _CURVE_EVERY_SECONDS = 15.0
+_STOPPING = "\n收到停止请求：这一步结束后保存检查点并退出，再按一次立即退出 …\n"
 
 
 class StopOnNaN(TrainerCallback):  # type: ignore[misc]  # transformers' classes are untyped here
@@ -48,6 +49,10 @@ class Sealer(TrainerCallback):  # type: ignore[misc]
     def __init__(self, seal: Callable[[Path, int], object]) -> None:
         self._seal = seal
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del control, kwargs
+        state.save_steps = args.save_steps  # a checkpoint's own would win otherwise
+
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del control, kwargs
         self._seal(Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step)
@@ -63,22 +68,22 @@ class LiveLog(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del args, control, kwargs
-        if state.is_world_process_zero:
-            # Anew from the state: what a killed run logged after its last checkpoint is trained and logged again.
-            text = "".join(json.dumps(entry) + "\n" for entry in state.log_history)
-            self._log.write_text(text, encoding="utf-8")
+        # Anew from the state: what a killed run logged after its last checkpoint is trained and logged again.
+        with suppress(OSError):
+            self._log.write_text("".join(log_line(entry) for entry in state.log_history), encoding="utf-8")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         del args, control, kwargs
-        if not state.is_world_process_zero or not logs:
+        if not logs:
             return
-        with self._log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(state.log_history[-1]) + "\n")
-        if time.monotonic() - self._drawn >= _CURVE_EVERY_SECONDS:
-            partial = self._curve.with_name(".loss_curve.png")
-            plot_loss(state.log_history, partial)
-            os.replace(partial, self._curve)
-            self._drawn = time.monotonic()
+        with suppress(OSError):  # a picture that a viewer holds open must not end a run
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(log_line(state.log_history[-1]))
+            if time.monotonic() - self._drawn >= _CURVE_EVERY_SECONDS:
+                self._drawn = time.monotonic()
+                partial = self._curve.with_name(".loss_curve.png")
+                plot_loss(state.log_history, partial)
+                os.replace(partial, self._curve)
 
 
 class BestAdapter(TrainerCallback):  # type: ignore[misc]
@@ -89,6 +94,10 @@ class BestAdapter(TrainerCallback):  # type: ignore[misc]
         self.weights = weights
         """trainable weights by name, on the CPU"""
         self._patience = patience
+
+    @property
+    def is_over(self) -> bool:
+        return self.best is not None and self.best.worse_since >= self._patience
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, Any], **kwargs: Any) -> None:
         del args
@@ -102,40 +111,51 @@ class BestAdapter(TrainerCallback):  # type: ignore[misc]
             }
             return
         self.best = self.best.model_copy(update={"worse_since": self.best.worse_since + 1})
-        if self.best.worse_since >= self._patience:
+        if self.is_over:
             control.should_training_stop = True
 
 
-class EvaluateAtEnd(TrainerCallback):  # type: ignore[misc]
-    """The last step is looked at too, wherever the steps between evaluations end."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        del args, kwargs
-        if state.global_step >= state.max_steps:
-            control.should_evaluate = True
-
-
 class StopWhenAsked(TrainerCallback):  # type: ignore[misc]
-    """After Ctrl-C or SIGTERM: finishes the step, saves, and ends the run."""
+    """After Ctrl-C or SIGTERM: finishes the step, saves, and ends the run. `stopped_by`: the signal, once it has."""
 
-    def __init__(self, asked: threading.Event) -> None:
+    def __init__(self, asked: Asked) -> None:
+        self.stopped_by = 0
         self._asked = asked
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        del state, kwargs
-        if any_process(self._asked.is_set(), args.device):
+        del kwargs
+        # All processes at the same step, whichever of them got the signal.
+        number = highest_of_all(self._asked.signal, args.device)
+        if number and state.global_step < state.max_steps:
+            self.stopped_by = number
             control.should_save = True
             control.should_training_stop = True
 
 
-class Asked(threading.Event):
-    """Set by a signal; `signal` says which."""
+class WhereInStep(TrainerCallback):  # type: ignore[misc]
+    """Whether the weights are those of the last finished step: not so while the optimizer moves them."""
 
-    signal: int = 0
+    def __init__(self) -> None:
+        self.is_before_update = False
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, state, control, kwargs
+        self.is_before_update = True
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, state, control, kwargs
+        self.is_before_update = False
+
+
+class Asked:
+    """`signal`: the number of the signal that asked to stop; 0 while none has."""
+
+    def __init__(self) -> None:
+        self.signal = 0
 
 
 @contextmanager
-def asked_to_stop(say: Callable[[str], object]) -> Iterator[Asked]:
+def asked_to_stop() -> Iterator[Asked]:
     """While inside, the first Ctrl-C or SIGTERM sets the event; a second one ends the process as usual."""
     asked = Asked()
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
@@ -146,10 +166,10 @@ def asked_to_stop(say: Callable[[str], object]) -> Iterator[Asked]:
     def ask(number: int, frame: object) -> None:
         del frame
         asked.signal = number
-        asked.set()
-        say("收到停止请求：这一步结束后保存检查点并退出，再按一次立即退出 …")
         for each, handler in before.items():
             signal.signal(each, handler)
+        # Not through the buffered stream: the signal may have come in the midst of a write to it.
+        os.write(2, _STOPPING.encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
 
     try:
         for number in before:

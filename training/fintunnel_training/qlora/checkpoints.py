@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +22,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fintunnel_training.adapter import file_sha256
 from fintunnel_training.errors import TrainingError
 
-__all__ = ["KEEP", "Best", "Checkpoint", "Record", "copy_checkpoint", "find_checkpoints", "keep_newest", "seal"]
+__all__ = [
+    "KEEP",
+    "Best",
+    "Checkpoint",
+    "Record",
+    "copy_checkpoint",
+    "find_checkpoints",
+    "keep_newest",
+    "seal",
+    "writing_checkpoint",
+]
 
 KEEP = 2  # a second one, in case the newest turns out to be damaged
 RECORD = "checkpoint.json"
@@ -80,8 +93,8 @@ def seal(written: Path, into: Path, record: Record) -> Checkpoint:
     files = {path.name: file_sha256(path) for path in sorted(written.iterdir()) if path.is_file()}
     record = record.model_copy(update={"files": files})
     (written / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    for path in written.iterdir():
-        _to_disk(path)
+    for name in (*files, RECORD):
+        _to_disk(written / name)
     return _put(written, into / f"checkpoint-{record.step}", record)
 
 
@@ -131,15 +144,48 @@ def find_checkpoints(*places: Path) -> tuple[list[Checkpoint], list[str]]:
     return sorted(found, key=lambda checkpoint: -checkpoint.step), faults
 
 
-def keep_newest(place: Path, keep: int = KEEP, *, but: Path | None = None) -> None:
-    """Remove all but the newest checkpoints of a place; `but` stays whatever its age."""
-    folders = sorted(
-        (path for path in place.iterdir() if _NAME.fullmatch(path.name)),
-        key=lambda path: -int(path.name.rpartition("-")[2]),
-    )
-    for path in folders[keep:]:
-        if path != but:
-            _remove(path)
+def keep_newest(place: Path, *stay: Path | None, keep: int = KEEP) -> None:
+    """Remove all but the checkpoints of a place that were written last; those in `stay` stay whatever their age.
+
+    By time, not by step: a run that went on from an older checkpoint counts on from there, while damaged ones with
+    higher numbers still lie about. What cannot be removed now (a virus scanner holds it) is removed another time.
+    """
+    with suppress(OSError):
+        folders = sorted((p for p in place.iterdir() if _NAME.fullmatch(p.name)), key=_written_at, reverse=True)
+        for path in folders[keep:]:
+            if path not in stay:
+                _remove(path)
+        for left in place.glob(".removing-checkpoint-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def writing_checkpoint(step: int, place: Path) -> Iterator[None]:
+    """Makes one clear error of whatever the libraries raise when a checkpoint cannot be written.
+
+    Raises:
+        TrainingError: says what to do; the checkpoints before are whole.
+    """
+    import torch
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        raise TrainingError(
+            f"第 {step} 步的检查点没有写成：{reason}。请清理 {place} 所在的磁盘"
+            f"（可用 {shutil.disk_usage(place).free / 2**20:.0f} MiB），再运行同一条命令接着训练。"
+        ) from error
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return (path / RECORD).stat().st_mtime
+    except OSError:
+        return 0.0  # not even a record
 
 
 def _fault(path: Path, record: Record) -> str:
@@ -156,15 +202,26 @@ def _put(folder: Path, target: Path, record: Record) -> Checkpoint:
     if target.exists():  # an older run's, or a damaged one of the same step
         _remove(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(folder, target)
+    _rename(folder, target)
     return Checkpoint(target, record)
 
 
 def _remove(path: Path) -> None:
     """Out of sight first: a removal that is cut short must not leave half a checkpoint under its name."""
     doomed = path.with_name(f".removing-{path.name}-{os.getpid()}")
-    os.replace(path, doomed)
+    _rename(path, doomed)
     shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _rename(source: Path, target: Path) -> None:
+    """On Windows a scanner may hold a folder that was just written, for a moment."""
+    for pause in (0.1, 0.3, 0.6, 1.0):
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(source, target)
 
 
 def _to_disk(path: Path) -> None:

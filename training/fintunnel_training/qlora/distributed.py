@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-__all__ = ["any_process", "barrier", "is_main", "local_rank", "processes"]
+__all__ = ["barrier", "highest_of_all", "is_main", "local_rank", "processes"]
 
 
 def processes() -> int:
@@ -30,12 +30,12 @@ def barrier() -> None:
         PartialState(cpu=not on_gpu, backend="nccl" if on_gpu else "gloo").wait_for_everyone()
 
 
-def any_process(flag: bool, device: Any) -> bool:
-    """Whether the flag is set in some process: all of them have to stop at the same step."""
+def highest_of_all(number: int, device: Any) -> int:
+    """The highest of the processes' numbers."""
     if processes() == 1:
-        return flag
+        return number
     import torch
 
-    total = torch.tensor(int(flag), device=device)
-    torch.distributed.all_reduce(total)
-    return bool(total.item())
+    highest = torch.tensor(number, device=device)
+    torch.distributed.all_reduce(highest, torch.distributed.ReduceOp.MAX)
+    return int(highest.item())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fintunnel_training.base import ResolvedBase
+from fintunnel_training.errors import BaseModelError
 from fintunnel_training.qlora.encoding import EncodedRows
 from fintunnel_training.qlora.recipe import Recipe
 from fintunnel_training.qlora.trainer import count_steps, target_modules
@@ -67,9 +68,13 @@ def read_shape(resolved: ResolvedBase, recipe: Recipe) -> Shape:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(resolved.path, trust_remote_code=False)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    try:
+        config = AutoConfig.from_pretrained(resolved.path, trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:  # damaged files make the libraries raise whatever they meet
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise BaseModelError(f"无法读取基座 {resolved.id} 的结构，或它不是能生成文本的模型：{reason}") from error
     head = model.get_output_embeddings()
     linear = {
         name: module
@@ -90,7 +95,7 @@ def read_shape(resolved: ResolvedBase, recipe: Recipe) -> Shape:
             for module in adapted
         ),
         hidden=text.hidden_size,
-        intermediate=text.intermediate_size,
+        intermediate=max(module.out_features for module in linear.values()),
         layers=text.num_hidden_layers,
         vocabulary=text.vocab_size,
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["TrainingInfo", "peak_memory_gib", "plot_loss", "read_training_info", "write_training_info"]
+__all__ = ["TrainingInfo", "log_line", "peak_memory_gib", "plot_loss", "read_training_info", "write_training_info"]
 
 
 class TrainingInfo(BaseModel):
@@ -59,6 +61,12 @@ def write_training_info(folder: Path, info: TrainingInfo) -> None:
         }
     )
     (folder / "training_info.json").write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def log_line(entry: dict[str, Any]) -> str:
+    """A log entry as a line of JSON, which knows no NaN: fp16's first gradients may be infinite."""
+    known = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
+    return json.dumps(known) + "\n"
 
 
 def read_training_info(folder: Path) -> TrainingInfo | None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from fintunnel_training.errors import TrainingError
 from fintunnel_training.qlora.checkpoints import Checkpoint, copy_checkpoint, keep_newest
 
-__all__ = ["Mirror"]
+__all__ = ["MIRROR_SECONDS", "Mirror"]
 
 _RETRY_SECONDS = (1.0, 5.0, 15.0, 60.0)  # the last one again and again
-_CLOSING_SECONDS = 120.0
+MIRROR_SECONDS = 120.0
 
 
 class Mirror:
@@ -41,7 +41,7 @@ class Mirror:
             self._next = checkpoint
             self._changed.notify()
 
-    def close(self, seconds: float = _CLOSING_SECONDS) -> bool:
+    def close(self, seconds: float = MIRROR_SECONDS) -> bool:
         """Wait for the last checkpoint's copy; says so and returns False where it did not get there."""
         with self._changed:
             self._closing = True
@@ -88,8 +88,8 @@ class Mirror:
             for old in self.place.glob(".*-checkpoint-*"):  # left by a process that was killed
                 if time.time() - old.stat().st_mtime > 60:
                     shutil.rmtree(old, ignore_errors=True)
-            copy_checkpoint(checkpoint, self.place)
-            keep_newest(self.place)
+            copied = copy_checkpoint(checkpoint, self.place)
+            keep_newest(self.place, copied.path)
         except (OSError, TrainingError) as error:
             return getattr(error, "strerror", None) or str(error)
         self.copied.append(checkpoint.step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from fintunnel_training.qlora.checkpoints import Checkpoint, copy_checkpoint, fi
 __all__ = ["RunFolder", "differences", "open_run_folder"]
 
 _MARK = "fintunnel-run.json"
+_LOCK = ".lock"
 _LABELS = {
     "data_sha256": "训练数据",
     "eval_sha256": "验证数据",
@@ -59,17 +60,25 @@ class RunFolder:
                 faults.append(f"{checkpoint.path}：{error}")
         return None, faults
 
-    def forget_checkpoints(self) -> None:
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+    def forget_checkpoints(self, mirror: Path | None) -> None:
+        """In both places: another run's must not stand in the way of the next one's."""
+        for place in (self.checkpoints, *([mirror] if mirror else [])):
+            shutil.rmtree(place, ignore_errors=True)
 
     @property
     def has_checkpoints(self) -> bool:
         return self.checkpoints.is_dir() and any(self.checkpoints.glob("checkpoint-*"))
 
+    @property
+    def holds_work(self) -> bool:
+        """Checkpoints, or a finished adapter that could not be put in its place."""
+        return self.has_checkpoints or (self.adapter / MANIFEST).is_file()
+
 
 @contextmanager
 def open_run_folder(out: Path) -> Iterator[RunFolder]:
-    """The run folder of `out`, held by this process alone. It goes when it holds no checkpoint at the end.
+    """The run folder of `out`, held by this process alone. It goes when it
+    holds nothing of worth at the end.
 
     Raises:
         TrainingError: `out` or the run folder is something else's, cannot be written, or another process trains there.
@@ -80,24 +89,30 @@ def open_run_folder(out: Path) -> Iterator[RunFolder]:
     run = RunFolder(out)
     if run.path.exists() and not (run.path / _MARK).is_file() and (not run.path.is_dir() or any(run.path.iterdir())):
         raise TrainingError(f"{run.path} 不是本程序的训练目录。为免覆盖里面的文件，请移走它或换一个 --out。")
+    lock = FileLock(run.path / _LOCK)
     try:
         run.path.mkdir(parents=True, exist_ok=True)
-        (run.path / _MARK).write_text(json.dumps({"adapter": out.name}) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise TrainingError(f"无法写入 {run.path}：{error.strerror}") from error
-    lock = FileLock(run.path / ".lock")
-    try:
         lock.acquire(timeout=0)
+        (run.path / _MARK).write_text(json.dumps({"adapter": out.name}) + "\n", encoding="utf-8")
     except Timeout as error:
         raise TrainingError(f"另一个训练正在使用 {run.path}，请等它结束，或换一个 --out。") from error
+    except (OSError, NotImplementedError) as error:
+        raise TrainingError(f"无法写入 {run.path}：{getattr(error, 'strerror', None) or error}") from error
     try:
-        for unfinished in (run.writing, run.adapter):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(run.writing, ignore_errors=True)
         yield run
     finally:
-        lock.release()
-        if not run.has_checkpoints:
-            shutil.rmtree(run.path, ignore_errors=True)
+        if run.holds_work:
+            lock.release()
+        else:
+            # Emptied while the lock is still held: nobody else can have begun in it.
+            for path in run.path.iterdir():
+                if path.name != _LOCK:
+                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            lock.release()
+            (run.path / _LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # another process is faster
+                run.path.rmdir()
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

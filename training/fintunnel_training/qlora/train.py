@@ -14,8 +14,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fintunnel_training.adapter import read_adapter
 from fintunnel_training.base import LoadedBase, cuda_capability, load_base, load_tokenizer, resolve_base
-from fintunnel_training.errors import DataError
+from fintunnel_training.errors import AdapterError, DataError
 from fintunnel_training.instructions import InstructionFile, read_instructions, split_paths
 from fintunnel_training.qlora.adapter_folder import put_in_place, write_adapter_folder
 from fintunnel_training.qlora.checkpoints import Checkpoint
@@ -56,6 +57,10 @@ def train(options: TrainOptions) -> Path:
         _say(f"加载基座 {options.base}（{recipe.quantization}）…")
         base = load_base(options.base, recipe.quantization)
         identity = _identity(rows, base, recipe)
+        if options.resume == "auto" and is_main() and _is_finished(run.adapter, identity):
+            put_in_place(run.adapter, out)  # it could not be, at the end of its training
+            run.forget_checkpoints(None)
+        barrier()
         if options.resume == "auto" and _is_finished(out, identity):
             _say(f"{options.out} 已经用同样的数据、基座和参数训练完成。要重新训练，请加 --resume never。")
             return options.out
@@ -76,7 +81,7 @@ def train(options: TrainOptions) -> Path:
                 estimated=rows.estimated,
             )
             put_in_place(run.adapter, out)
-            run.forget_checkpoints()
+            run.forget_checkpoints(mirror)
         barrier()
     return options.out
 
@@ -142,6 +147,7 @@ def _identity(rows: _Rows, base: LoadedBase, recipe: Recipe) -> dict[str, Any]:
     """What must be the same for a run to go on. How the rows of a step are divided may differ: out of memory, a run
     goes on with smaller batches."""
     knobs = recipe.model_dump(mode="json")
+    del knobs["gradient_checkpointing"]  # changes memory and time, not the adapter
     knobs["rows_per_step"] = knobs.pop("batch_size") * knobs.pop("accumulation") * processes()
     return {
         "data_sha256": rows.data.sha256,
@@ -159,7 +165,7 @@ def _find_start(
     faults: list[str] = []
     if is_main():
         if options.resume == "never":
-            run.forget_checkpoints()
+            run.forget_checkpoints(mirror)
         else:
             start, faults = run.start_from(identity, mirror)
     barrier()  # the first process has brought here what lay in the mirror
@@ -172,7 +178,12 @@ def _find_start(
 
 def _is_finished(out: Path, identity: dict[str, Any]) -> bool:
     info = read_training_info(out)
-    return info is not None and info.identity == identity
+    if info is None or info.identity != identity:
+        return False
+    try:
+        return read_adapter(out, allow_unverified=True) is not None
+    except AdapterError:
+        return False
 
 
 def _keep_freed_memory() -> None:

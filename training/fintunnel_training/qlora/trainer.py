@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fintunnel_training.base import LoadedBase
-from fintunnel_training.errors import BaseModelError, TrainingError
+from fintunnel_training.errors import BaseModelError
+from fintunnel_training.qlora.checkpoints import writing_checkpoint
 from fintunnel_training.qlora.encoding import EncodedRows
 from fintunnel_training.qlora.recipe import Recipe
 
 __all__ = ["build_trainer", "count_steps", "lora_weights_to_float32", "target_modules"]
-
-
-class CheckpointError(TrainingError):
-    """A checkpoint could not be written; those before it are whole."""
 
 
 def count_steps(rows: int, recipe: Recipe, processes: int = 1) -> int:
@@ -133,20 +129,17 @@ def _trainer_class() -> Any:
 
                 kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
                 self.optimizer = create_loraplus_optimizer(
-                    self.model, kind, loraplus_lr_ratio=self.loraplus_ratio, **settings
+                    self.model,
+                    kind,
+                    loraplus_lr_ratio=self.loraplus_ratio,
+                    loraplus_weight_decay=self.args.weight_decay,
+                    **settings,
                 )
             return super().create_optimizer(*arguments, **keywords)
 
         def _save_checkpoint(self, *arguments: Any, **keywords: Any) -> None:
-            try:
+            with writing_checkpoint(self.state.global_step, Path(self.args.output_dir).parent):
                 super()._save_checkpoint(*arguments, **keywords)
-            except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
-                step, place = self.state.global_step, self.args.output_dir
-                reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-                raise CheckpointError(
-                    f"第 {step} 步的检查点没有写成：{reason}。请清理 {place} 所在的磁盘（可用 "
-                    f"{shutil.disk_usage(place).free / 2**20:.0f} MiB），再运行同一条命令接着训练。"
-                ) from error
 
     return Trainer
 
