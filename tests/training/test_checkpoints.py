@@ -19,7 +19,7 @@ from fintunnel_training.qlora.checkpoints import (
     seal,
 )
 from fintunnel_training.qlora.mirror import Mirror
-from fintunnel_training.qlora.run_folder import differences, open_run_folder
+from fintunnel_training.qlora.run_folder import check_mirror, differences, open_run_folder
 
 FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth")
 IDENTITY: dict[str, Any] = {"data_sha256": "d", "recipe": {"learning_rate": 0.001, "seed": 42}}
@@ -29,6 +29,8 @@ def write(folder: Path, step: int = 1) -> Path:
     folder.mkdir(parents=True)
     for name in FILES:
         (folder / name).write_bytes(f"{name} of step {step}".encode() * 100)
+    state = {"global_step": step, "max_steps": 1000, "log_history": []}
+    (folder / "trainer_state.json").write_text(json.dumps(state) + " " * 200, encoding="utf-8")
     return folder
 
 
@@ -78,6 +80,23 @@ def test_a_record_cannot_point_outside_its_folder(tmp_path: Path) -> None:
     raw["files"] = {"../../elsewhere": "0"}
     (checkpoint.path / "checkpoint.json").write_text(json.dumps(raw), encoding="utf-8")
     assert find_checkpoints(tmp_path / "checkpoints")[0] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"step": 1_000_000}, "步数不符"),
+        ({"batch_size": 0}, "无法读取"),
+        ({"seconds": -1.0}, "无法读取"),
+        ({"files": {}}, "没有列出"),
+    ],
+)
+def test_a_record_that_cannot_be_is_passed_over(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    checkpoint = sealed(tmp_path, 4)
+    raw = json.loads((checkpoint.path / "checkpoint.json").read_text(encoding="utf-8"))
+    (checkpoint.path / "checkpoint.json").write_text(json.dumps(raw | changes), encoding="utf-8")
+    found, faults = find_checkpoints(tmp_path / "checkpoints")
+    assert found == [] and said in faults[0]
 
 
 def test_two_are_kept(tmp_path: Path) -> None:
@@ -182,7 +201,12 @@ def test_forgetting_clears_both_places(tmp_path: Path) -> None:
     with open_run_folder(tmp_path / "adapter") as run:
         checkpoint = seal(write(run.writing / "checkpoint-4", 4), run.checkpoints, record(4))
         copy_checkpoint(checkpoint, tmp_path / "drive")
-        run.forget_checkpoints(tmp_path / "drive")
+        other = sealed(tmp_path / "other", 7, identity={"data_sha256": "other"})
+        copy_checkpoint(other, tmp_path / "drive")
+        (tmp_path / "drive" / "thesis.docx").write_bytes(b"years of work")
+        run.forget_checkpoints(tmp_path / "drive", IDENTITY)
+        assert {path.name for path in (tmp_path / "drive").iterdir()} == {"checkpoint-7", "thesis.docx"}
+        shutil.rmtree(tmp_path / "drive")
         assert run.start_from(IDENTITY, tmp_path / "drive") == (None, [])
 
 
@@ -199,6 +223,35 @@ def test_folders_of_ones_own_are_left_alone(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="不是本程序的训练目录"), open_run_folder(tmp_path / "adapter"):
         pass
     assert (tmp_path / "adapter-training" / "mine.txt").is_file()
+
+
+def test_an_adapter_folder_with_files_of_ones_own_is_not_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "adapter"
+    out.mkdir()
+    (out / "adapter_config.json").write_text("{}", encoding="utf-8")
+    (out / "manifest.json").write_text('{"files": {"adapter_config.json": "0"}}', encoding="utf-8")
+    with open_run_folder(out):
+        pass
+    (out / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(TrainingError, match="不是本程序写的 notes.txt"), open_run_folder(out):
+        pass
+
+
+@pytest.mark.parametrize("mirror", ["adapter", "adapter/m", "adapter-training", "adapter-training/x", "."])
+def test_a_mirror_in_what_is_replaced_is_refused(tmp_path: Path, mirror: str) -> None:
+    with pytest.raises(OptionError, match="重叠"):
+        check_mirror(tmp_path / mirror, tmp_path / "adapter")
+    check_mirror(tmp_path / "drive" / "adapter", tmp_path / "adapter")
+
+
+def test_an_adapter_that_was_being_replaced_when_the_process_died_is_back(tmp_path: Path) -> None:
+    old = tmp_path / ".adapter-replaced-123"
+    old.mkdir()
+    for name in ("manifest.json", "adapter_config.json"):
+        (old / name).write_text("{}", encoding="utf-8")
+    with open_run_folder(tmp_path / "adapter"):
+        pass
+    assert {path.name for path in (tmp_path / "adapter").iterdir()} == {"manifest.json", "adapter_config.json"}
 
 
 # --- the mirror -------------------------------------------------------------------------------------

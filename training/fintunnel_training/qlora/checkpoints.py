@@ -7,6 +7,7 @@ name and with a record whose hashes hold.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fintunnel_training.adapter import file_sha256
 from fintunnel_training.errors import TrainingError
@@ -30,6 +31,7 @@ __all__ = [
     "copy_checkpoint",
     "find_checkpoints",
     "keep_newest",
+    "remove_checkpoints",
     "seal",
     "writing_checkpoint",
 ]
@@ -57,11 +59,11 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format_version: Literal[1] = 1
-    step: int
+    step: int = Field(ge=1)
     identity: dict[str, Any]
-    batch_size: int
-    accumulation: int
-    seconds: float
+    batch_size: int = Field(ge=1)
+    accumulation: int = Field(ge=1)
+    seconds: float = Field(ge=0)
     """of training up to here, over all its parts"""
     best: Best | None = None
     events: list[dict[str, Any]] = []
@@ -136,6 +138,8 @@ def find_checkpoints(*places: Path) -> tuple[list[Checkpoint], list[str]]:
                 fault = _fault(path, record)
             except (OSError, ValidationError, UnicodeDecodeError) as error:
                 record, fault = None, f"{RECORD} 无法读取（{type(error).__name__}）"
+            if record is not None and path.name != f"checkpoint-{record.step}":
+                fault = fault or "目录名与步数不符"
             if record is None or fault:
                 faults.append(f"{path}：{fault}")
             else:
@@ -167,18 +171,30 @@ def writing_checkpoint(step: int, place: Path) -> Iterator[None]:
         TrainingError: says what to do; the checkpoints before are whole.
     """
     import torch
-    from safetensors import SafetensorError
 
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, TrainingError):
         raise
-    except (OSError, SafetensorError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
+    except Exception as error:  # on a full disk torch raises RuntimeError, safetensors a bare Exception
         reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(
             f"第 {step} 步的检查点没有写成：{reason}。请清理 {place} 所在的磁盘"
             f"（可用 {shutil.disk_usage(place).free / 2**20:.0f} MiB），再运行同一条命令接着训练。"
         ) from error
+
+
+def remove_checkpoints(place: Path, identity: dict[str, Any] | None = None) -> None:
+    """Remove the checkpoints of a place (of one run, where its identity is given) and nothing else that lies there."""
+    with suppress(OSError):
+        for path in [path for path in place.iterdir() if _NAME.fullmatch(path.name)]:
+            try:
+                record = Record.model_validate_json((path / RECORD).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue  # nobody knows whose it is
+            if identity is None or record.identity == identity:
+                _remove(path)
+        place.rmdir()  # where nothing is left
 
 
 def _written_at(path: Path) -> float:
@@ -189,13 +205,21 @@ def _written_at(path: Path) -> float:
 
 
 def _fault(path: Path, record: Record) -> str:
+    unlisted = [name for name in _NEEDED if name not in record.files]
+    if unlisted or not any(name.startswith("rng_state") for name in record.files):
+        return f"{RECORD} 没有列出 {'、'.join(unlisted) or 'rng_state.pth'}"
     for name, expected in record.files.items():
         file = path / name
         if Path(name).name != name or not file.is_file():
             return f"缺少 {name}"
         if file_sha256(file) != expected:
             return f"{name} 的内容与记录不符"
-    return ""
+    try:
+        state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        agrees = state["global_step"] == record.step <= state["max_steps"]
+    except (ValueError, KeyError, TypeError):
+        agrees = False
+    return "" if agrees else "trainer_state.json 与记录的步数不符"
 
 
 def _put(folder: Path, target: Path, record: Record) -> Checkpoint:

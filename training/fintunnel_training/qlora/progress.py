@@ -56,9 +56,9 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # transformers' 
         rate = done / max(time.monotonic() - self._started, 1e-9)
         self._bar.set_postfix_str(f"loss {logs['loss']:.3f}，{rate:.0f} token/s", refresh=False)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        del args, state, control, kwargs
-        self._bar.close()
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
 
 def _duration(seconds: float) -> str:

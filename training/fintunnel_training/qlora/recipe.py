@@ -18,31 +18,31 @@ PRESETS: tuple[Preset, ...] = ("t4", "ampere", "cpu")
 class Recipe(BaseModel):
     """Everything that decides the adapter besides data and base. Explained knob by knob in `presets/t4.yaml`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     quantization: Literal["nf4", "none"]
     epochs: float = Field(gt=0, le=1000)
-    max_steps: int | None = Field(None, ge=1)
-    batch_size: int = Field(ge=1)
-    accumulation: int = Field(ge=1)
-    max_length: int = Field(ge=64)
+    max_steps: int | None = Field(None, ge=1, le=10_000_000)
+    batch_size: int = Field(ge=1, le=4096)
+    accumulation: int = Field(ge=1, le=65536)
+    max_length: int = Field(ge=64, le=1_000_000)
     learning_rate: float = Field(gt=0, le=1)
     schedule: Literal["cosine", "constant"]
-    warmup_steps: int | None = Field(None, ge=0)
+    warmup_steps: int | None = Field(None, ge=0, le=10_000_000)
     optimizer: Literal["paged_adamw_8bit", "adamw"]
     weight_decay: float = Field(ge=0, le=1)
-    max_grad_norm: float = Field(gt=0)
+    max_grad_norm: float = Field(gt=0, le=1e6)
     gradient_checkpointing: bool
     targets: Literal["all-linear", "attention"]
     lora_r: int = Field(ge=1, le=1024)
-    lora_alpha: int = Field(ge=1)
+    lora_alpha: int = Field(ge=1, le=65536)
     lora_dropout: float = Field(ge=0, lt=1)
     rslora: bool
     dora: bool
-    loraplus_ratio: float | None = Field(None, ge=1)
-    neftune_alpha: float | None = Field(None, gt=0)
-    eval_steps: int | None = Field(None, ge=1)
-    eval_rows: int = Field(ge=0)
+    loraplus_ratio: float | None = Field(None, ge=1, le=1000)
+    neftune_alpha: float | None = Field(None, gt=0, le=1000)
+    eval_steps: int | None = Field(None, ge=1, le=10_000_000)
+    eval_rows: int = Field(ge=0, le=10_000_000)
     early_stopping: int | None = Field(None, ge=1)
     seed: int = Field(ge=0, le=2**32 - 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,9 +12,9 @@ from typing import Any
 
 from fintunnel_training.adapter import MANIFEST
 from fintunnel_training.errors import OptionError, TrainingError
-from fintunnel_training.qlora.checkpoints import Checkpoint, copy_checkpoint, find_checkpoints
+from fintunnel_training.qlora.checkpoints import Checkpoint, copy_checkpoint, find_checkpoints, remove_checkpoints
 
-__all__ = ["RunFolder", "differences", "open_run_folder"]
+__all__ = ["RunFolder", "check_mirror", "differences", "open_run_folder"]
 
 _MARK = "fintunnel-run.json"
 _LOCK = ".lock"
@@ -60,10 +61,11 @@ class RunFolder:
                 faults.append(f"{checkpoint.path}：{error}")
         return None, faults
 
-    def forget_checkpoints(self, mirror: Path | None) -> None:
-        """In both places: another run's must not stand in the way of the next one's."""
-        for place in (self.checkpoints, *([mirror] if mirror else [])):
-            shutil.rmtree(place, ignore_errors=True)
+    def forget_checkpoints(self, mirror: Path | None, identity: dict[str, Any]) -> None:
+        """All of this folder's; of the mirror's, which may serve other runs too, those of this run."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        if mirror is not None:
+            remove_checkpoints(mirror, identity)
 
     @property
     def has_checkpoints(self) -> bool:
@@ -138,11 +140,40 @@ def _short(value: object) -> str:
     return text if len(text) <= 24 else f"{text[:12]}…"
 
 
+def check_mirror(mirror: Path, out: Path) -> None:
+    """Raise OptionError where the copies would lie in what is replaced at the end, or the other way round."""
+    copies = mirror.resolve()
+    for ours in (out, RunFolder(out).path):
+        if copies == ours or ours in copies.parents or copies in ours.parents:
+            raise OptionError(f"--mirror 会把检查点放在 {copies}，与 --out {out} 重叠。请换一个 --mirror。")
+
+
 def _check_out(out: Path) -> None:
+    for left in out.parent.glob(f".{out.name}-replaced-*"):  # by a process that was killed while it replaced `out`
+        if out.exists():
+            shutil.rmtree(left, ignore_errors=True)
+        elif is_adapter(left):
+            left.rename(out)
     if out.exists() and not out.is_dir():
         raise TrainingError(f"--out {out} 是一个文件，请换一个目录")
-    if out.is_dir() and any(out.iterdir()) and not is_adapter(out):
-        raise TrainingError(f"--out {out} 不是空目录，也不是适配器目录。为免覆盖里面的文件，请换一个目录。")
+    if os.path.ismount(out):
+        raise TrainingError(f"--out {out} 是一个挂载点，不能整个替换。请用它里面的一个子目录。")
+    if out.is_dir() and any(out.iterdir()):
+        if not is_adapter(out):
+            raise TrainingError(f"--out {out} 不是空目录，也不是适配器目录。为免覆盖里面的文件，请换一个目录。")
+        foreign = sorted({path.name for path in out.iterdir()} - _written_by_us(out))
+        if foreign:
+            raise TrainingError(
+                f"--out {out} 里有不是本程序写的 {'、'.join(foreign[:5])}。为免丢失，请先移走，或换一个 --out。"
+            )
+
+
+def _written_by_us(out: Path) -> set[str]:
+    try:
+        # "checkpoints": an adapter of version 0.1.
+        return {MANIFEST, "checkpoints", *json.loads((out / MANIFEST).read_text(encoding="utf-8"))["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {path.name for path in out.iterdir()}  # damaged: being replaced mends it
 
 
 def is_adapter(folder: Path) -> bool:

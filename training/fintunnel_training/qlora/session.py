@@ -46,8 +46,10 @@ class Session:
         self._encoded, self._evaluated = encoded, evaluated
         self._mirror = Mirror(mirror) if mirror is not None and is_main() else None
         self._last = start
+        self._fresh = options.resume == "never"
         self._seconds_before, self._began = 0.0, time.monotonic()
         self._where: Any = None
+        self._progress: Any = None
         self._keeper = resumed_keeper(start, options) if evaluated is not None else None
         if start is not None:
             self._go_on_from(start)
@@ -112,6 +114,9 @@ class Session:
         import torch
 
         trainer = self._build(stopper)
+        if self._fresh and is_main():  # only now: until here anything might have been wrong
+            self._run.forget_checkpoints(self._mirror.place if self._mirror else None, self.identity)
+        self._fresh = False
         if self._last is not None:
             trainer._total_train_tokens = tokens_so_far(self._last)  # the one count that trl does not carry over
         full = False
@@ -123,6 +128,9 @@ class Session:
             if "DefaultCPUAllocator" not in str(error) and "CUDA error: out of memory" not in str(error):
                 raise
             full = True
+        finally:
+            if self._progress is not None:
+                self._progress.close()  # so that what is said next stands on a line of its own
         if not full:
             return trainer
         if processes() > 1:  # the others are waiting for this one's gradients
@@ -183,7 +191,8 @@ class Session:
         self._where = WhereInStep()
         callbacks: list[Any] = [StopOnNaN(self._describe_last), stopper, self._where, Sealer(self._seal)]
         if is_main():
-            callbacks += [LiveLog(self._run.path), ProgressCallback(tokens_per_epoch=self._encoded.tokens)]
+            self._progress = ProgressCallback(tokens_per_epoch=self._encoded.tokens)
+            callbacks += [LiveLog(self._run.path), self._progress]
         if self._keeper is not None:
             callbacks.append(self._keeper)
         return build_trainer(

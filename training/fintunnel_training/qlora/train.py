@@ -10,13 +10,14 @@ import ctypes
 import hashlib
 import random
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fintunnel_training.adapter import read_adapter
 from fintunnel_training.base import LoadedBase, cuda_capability, load_base, load_tokenizer, resolve_base
-from fintunnel_training.errors import AdapterError, DataError
+from fintunnel_training.errors import AdapterError, DataError, OptionError
 from fintunnel_training.instructions import InstructionFile, read_instructions, split_paths
 from fintunnel_training.qlora.adapter_folder import put_in_place, write_adapter_folder
 from fintunnel_training.qlora.checkpoints import Checkpoint
@@ -27,7 +28,7 @@ from fintunnel_training.qlora.evidence import read_training_info
 from fintunnel_training.qlora.options import TrainOptions
 from fintunnel_training.qlora.preflight import check_prompts, check_tokens
 from fintunnel_training.qlora.recipe import Recipe
-from fintunnel_training.qlora.run_folder import RunFolder, open_run_folder
+from fintunnel_training.qlora.run_folder import RunFolder, check_mirror, open_run_folder
 from fintunnel_training.qlora.session import Session
 
 __all__ = ["train"]
@@ -47,6 +48,9 @@ def train(options: TrainOptions) -> Path:
         KeyboardInterrupt: asked to stop; a checkpoint has been saved.
     """
     out = options.out.resolve()
+    mirror = options.mirror / out.name if options.mirror else None
+    if mirror is not None:
+        check_mirror(mirror, out)
     if options.dry_run:
         _prepare(options)
         return options.out
@@ -59,12 +63,11 @@ def train(options: TrainOptions) -> Path:
         identity = _identity(rows, base, recipe)
         if options.resume == "auto" and is_main() and _is_finished(run.adapter, identity):
             put_in_place(run.adapter, out)  # it could not be, at the end of its training
-            run.forget_checkpoints(None)
+            run.forget_checkpoints(mirror, identity)
         barrier()
         if options.resume == "auto" and _is_finished(out, identity):
             _say(f"{options.out} 已经用同样的数据、基座和参数训练完成。要重新训练，请加 --resume never。")
             return options.out
-        mirror = options.mirror / out.name if options.mirror else None
         start = _find_start(run, identity, mirror, options)
         _keep_freed_memory()
         session = Session(run, base, rows.encoded, rows.evaluated, options, identity, mirror, start)
@@ -81,7 +84,7 @@ def train(options: TrainOptions) -> Path:
                 estimated=rows.estimated,
             )
             put_in_place(run.adapter, out)
-            run.forget_checkpoints(mirror)
+            run.forget_checkpoints(mirror, identity)
         barrier()
     return options.out
 
@@ -103,6 +106,9 @@ def _prepare(options: TrainOptions) -> _Rows:
     data = read_instructions(options.data)
     check_prompts(data.rows)
     evaluation = _read_evaluation(options)
+    if recipe.early_stopping is not None and evaluation is None:
+        raise OptionError("--early-stopping 要有验证集：X.val.jsonl 或 --eval-data，且 --eval-rows 大于 0。")
+    _check_trackers(options.report_to)
     resolved = resolve_base(options.base)
     tokenizer = load_tokenizer(resolved)
     encoded = encode_rows(data.rows, tokenizer, recipe.max_length)
@@ -119,6 +125,16 @@ def _prepare(options: TrainOptions) -> _Rows:
     for line in describe(estimated, *free_bytes(device)):
         _say(line)
     return _Rows(data, encoded, evaluation, evaluated, estimated)
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    if not names:
+        return
+    from transformers.integrations import get_available_reporting_integrations
+
+    for name in names:
+        if name not in get_available_reporting_integrations():
+            raise OptionError(f"--report-to {name[:40]} 不能用：没有这个记录工具，或还没有用 pip 安装。")
 
 
 def _read_evaluation(options: TrainOptions) -> InstructionFile | None:
@@ -163,11 +179,8 @@ def _find_start(
 ) -> Checkpoint | None:
     start: Checkpoint | None = None
     faults: list[str] = []
-    if is_main():
-        if options.resume == "never":
-            run.forget_checkpoints(mirror)
-        else:
-            start, faults = run.start_from(identity, mirror)
+    if is_main() and options.resume == "auto":
+        start, faults = run.start_from(identity, mirror)
     barrier()  # the first process has brought here what lay in the mirror
     if not is_main() and options.resume == "auto":
         start, _ = run.start_from(identity, None)
