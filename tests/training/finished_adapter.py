@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fintunnel.prompt import PROMPT_VERSION
+from fintunnel.wire import Edges
 from fintunnel_training.adapter import BaseInfo, Manifest, read_adapter, write_manifest
 from fintunnel_training.export.cli import export
 
@@ -17,6 +18,29 @@ BASE = BaseInfo(
     chat_template_sha256="m",
     weights_sha256="w",
 )
+
+
+def bare_adapter(folder: Path, base: BaseInfo = BASE, edges: Edges | None = None) -> Path:
+    """A folder that reads as an adapter's; nobody looks into its files."""
+    folder.mkdir(exist_ok=True)
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
+    list_files(folder, base, edges)
+    return folder
+
+
+def list_files(folder: Path, base: BaseInfo = BASE, edges: Edges | None = None) -> None:
+    write_manifest(
+        folder,
+        base=base,
+        quantization="nf4",
+        target_modules=["q_proj"],
+        prompt_version=PROMPT_VERSION,
+        edges=edges,
+        splits={},
+        data_sha256="d",
+        versions={},
+    )
 
 
 def finished_adapter(folder: Path) -> Path:
@@ -33,17 +57,7 @@ def finished_adapter(folder: Path) -> Path:
     save_file(weights, folder / "adapter_model.safetensors")
     (folder / "adapter_config.json").write_text('{"r": 8}', encoding="utf-8")
     (folder / "loss_curve.png").write_bytes(b"\x89PNG" + bytes(200))
-    write_manifest(
-        folder,
-        base=BASE,
-        quantization="nf4",
-        target_modules=["q"],
-        prompt_version=PROMPT_VERSION,
-        edges=None,
-        splits={},
-        data_sha256="d",
-        versions={},
-    )
+    list_files(folder)
     (folder / ".manifest.json.7.partial").write_text("half", encoding="utf-8")
     (folder / "adapter_model.bin.7.partial").write_text("half", encoding="utf-8")
     return folder

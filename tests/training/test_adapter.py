@@ -7,39 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fintunnel.prompt import PROMPT_VERSION
-from fintunnel_training.adapter import BaseInfo, Manifest, check_base, read_adapter, write_manifest
+from fintunnel_training.adapter import Manifest, check_base, read_adapter
 from fintunnel_training.errors import AdapterError
 
-BASE = BaseInfo(
-    source="hub",
-    id="some/base",
-    revision=None,
-    config_sha256="c",
-    tokenizer_sha256="t",
-    chat_template_sha256="m",
-    weights_sha256="w",
-)
+from tests.training.finished_adapter import BASE, bare_adapter
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "adapter"
-    folder.mkdir()
-    (folder / "adapter_model.safetensors").write_bytes(b"weights")
-    (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
-    (folder / "checkpoints").mkdir()
-    facts: dict[str, Any] = {
-        "quantization": "nf4",
-        "target_modules": ["q_proj"],
-        "prompt_version": PROMPT_VERSION,
-        "edges": None,
-        "splits": {},
-        "data_sha256": "d",
-        "versions": {},
-    }
-    write_manifest(folder, base=BASE, **facts)
-    return folder
+    (tmp_path / "adapter" / "checkpoints").mkdir(parents=True)
+    return bare_adapter(tmp_path / "adapter")
 
 
 def test_a_complete_folder_is_read_back(folder: Path) -> None:

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 from fintunnel.errors import AuthenticationError, FinTunnelError
-from fintunnel.prompt import PROMPT_VERSION
 from fintunnel.wire import ModelInfo, NewsAnalysis, NewsRequest, Timing, Usage
-from fintunnel_training.adapter import BaseInfo, list_file, read_adapter, write_manifest
+from fintunnel_training.adapter import list_file, read_adapter
 from fintunnel_training.calibration.calibrate import calibrate_adapter
 from fintunnel_training.calibration.calibration_file import (
     CALIBRATION,
@@ -21,42 +20,20 @@ from fintunnel_training.calibration.calibration_file import (
     read_calibration,
 )
 from fintunnel_training.calibration.report import summary
-from fintunnel_training.calibration.serving import base_of
 from fintunnel_training.calibration.validation_rows import read_validation
 from fintunnel_training.errors import AdapterError, DataError, OptionError, TrainingError
+from fintunnel_training.serving import base_of
 
 from tests.instant_engine import InstantEngine
 from tests.live_app import LiveApp
 from tests.training.calibration_rows import EDGES, fit, write_rows
+from tests.training.finished_adapter import BASE, bare_adapter
 
 
 @pytest.fixture
 def adapter(tmp_path: Path) -> Path:
-    folder = tmp_path / "tuned"
-    folder.mkdir()
-    (folder / "adapter_model.safetensors").write_bytes(b"weights")
-    (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
-    base = BaseInfo(
-        source="embedded",
-        id="some/base",
-        revision=None,
-        config_sha256="c",
-        tokenizer_sha256="t",
-        chat_template_sha256="m",
-        weights_sha256=None,
-    )
-    write_manifest(
-        folder,
-        base=base,
-        quantization="nf4",
-        target_modules=["q_proj"],
-        prompt_version=PROMPT_VERSION,
-        edges=EDGES,
-        splits={},
-        data_sha256="d",
-        versions={},
-    )
-    return folder
+    base = BASE.model_copy(update={"source": "embedded", "weights_sha256": None})
+    return bare_adapter(tmp_path / "tuned", base, EDGES)
 
 
 @pytest.fixture
@@ -303,7 +280,7 @@ class DyingServer:
 
 
 def test_a_server_of_its_own_that_dies_says_why(adapter: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fintunnel_training.calibration.serving.LocalServer", DyingServer)
+    monkeypatch.setattr("fintunnel_training.serving.LocalServer", DyingServer)
     with pytest.raises(TrainingError, match=r"退出码 3.*\s*out of memory"):
         calibrate_adapter(adapter, data)
     assert DyingServer.stopped and not (adapter / CALIBRATION).exists()

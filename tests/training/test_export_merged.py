@@ -13,7 +13,7 @@ from fintunnel_training.adapter import BaseInfo
 from fintunnel_training.base import LoadedBase, Precision
 from fintunnel_training.errors import AdapterError, DataError, OptionError, TrainingError
 from fintunnel_training.export import merged as merging
-from fintunnel_training.export.merged import base_of, is_merged_from, write_merged
+from fintunnel_training.export.merged import base_to_merge, is_merged_from, write_merged
 from fintunnel_training.export.record import read_record
 from fintunnel_training.export.verify import compare, news_requests, verify
 
@@ -83,7 +83,7 @@ def test_a_merged_folder_says_what_it_was_made_from(adapter: Path, tmp_path: Pat
     write_merged(adapter, manifest, str(base), out)  # an earlier export is replaced
     assert is_merged_from(out, manifest)
     with pytest.raises(OptionError, match="已经是合并后的模型"):
-        base_of(manifest, str(out))
+        base_to_merge(manifest, str(out))
 
 
 @pytest.mark.usefixtures("quick_merge")
@@ -139,14 +139,14 @@ def test_another_base_is_refused_before_merging(adapter: Path, tmp_path: Path, m
 
 def test_a_local_base_has_to_be_pointed_at(adapter: Path) -> None:
     manifest = manifest_of(adapter)
-    assert base_of(manifest, None) == "some/base" and base_of(manifest, "there") == "there"
+    assert base_to_merge(manifest, None) == "some/base" and base_to_merge(manifest, "there") == "there"
     for source, expected in (("embedded", "embedded"), ("local", None)):
         moved = manifest.model_copy(update={"base": BASE.model_copy(update={"source": source})})
         if expected is None:
             with pytest.raises(OptionError, match="请用 --base"):
-                base_of(moved, None)
+                base_to_merge(moved, None)
         else:
-            assert base_of(moved, None) == expected
+            assert base_to_merge(moved, None) == expected
 
 
 # --- --verify ---------------------------------------------------------------------------------------

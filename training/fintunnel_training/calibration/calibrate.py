@@ -22,10 +22,10 @@ from fintunnel_training.calibration.calibration_file import (
 )
 from fintunnel_training.calibration.fields import Judged, fit_fields
 from fintunnel_training.calibration.reliability_plot import PICTURE, plot_reliability
-from fintunnel_training.calibration.serving import base_of, own_server, serve_arguments
 from fintunnel_training.calibration.validation_rows import ValidationFile, ValidationRow, read_validation, select
 from fintunnel_training.dataset.atomic_files import replacing
 from fintunnel_training.errors import DataError, OptionError
+from fintunnel_training.serving import base_of, own_server, serve_arguments
 
 __all__ = ["MIN_ROWS", "calibrate_adapter"]
 

@@ -66,9 +66,9 @@ def _write_bin(adapter: Path) -> None:
 
 def _merge(adapter: Path, manifest: Manifest, merged: Path, base: str | None, data: Path | None, rows: int) -> None:
     """Merge, and verify on `data` where it is given; what can be refused is refused before the long work."""
-    from fintunnel_training.export.merged import base_of, is_merged_from, write_merged
+    from fintunnel_training.export.merged import base_to_merge, is_merged_from, write_merged
 
-    name = base_of(manifest, base)
+    name = base_to_merge(manifest, base)
     asked = None
     if data is not None:
         from fintunnel_training.export.verify import news_requests

@@ -16,28 +16,26 @@ from pathlib import Path
 from typing import Any
 
 from fintunnel_training.adapter import ADAPTER_WEIGHTS, MANIFEST, Manifest, check_base, file_sha256
-from fintunnel_training.base import EMBEDDED, LoadedBase, load_base, resolve_base
+from fintunnel_training.base import LoadedBase, load_base, resolve_base
 from fintunnel_training.errors import AdapterError, OptionError, TrainingError
 from fintunnel_training.export.ollama import modelfile
 from fintunnel_training.export.record import RECORD, ExportRecord, check_place, read_record, write_record
+from fintunnel_training.serving import base_of
 
-__all__ = ["base_of", "is_merged_from", "merge_weights", "write_merged"]
+__all__ = ["base_to_merge", "is_merged_from", "merge_weights", "write_merged"]
 
 _SHARD = "2GB"  # small enough that progress shows and memory on the CPU stays low
 _LIBRARIES = ("fintunnel", "torch", "transformers", "peft", "safetensors")
 
 
-def base_of(manifest: Manifest, base: str | None) -> str:
-    """What `--base` is, or would be: where the adapter's base can be loaded from.
+def base_to_merge(manifest: Manifest, base: str | None) -> str:
+    """What `--base` is, or would be.
 
     Raises:
         OptionError: the base was a local folder, and nobody says where it is now; or it is a merged model itself.
     """
     if base is None:
-        made_for = manifest.base
-        if made_for.source == "local":
-            raise OptionError(f"适配器的基座是本地目录 {made_for.id}，请用 --base 指出它现在的位置。")
-        return EMBEDDED if made_for.source == "embedded" else made_for.id
+        return base_of(manifest)
     if (Path(base) / RECORD).is_file():
         # Its hashes are those of the base: only weights that an adapter changes differ.
         raise OptionError(f"--base {base} 已经是合并后的模型，再合并一次会把适配器算两遍。请给原来的基座。")

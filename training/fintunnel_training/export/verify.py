@@ -5,25 +5,21 @@ Scoring has one implementation, the server's, so this asks through the client as
 
 from __future__ import annotations
 
-import secrets
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from fintunnel.deepseek_client import DeepSeekClient
-from fintunnel.local_server import LocalServer
 from fintunnel.wire import HORIZON_MIN, NewsAnalysis, NewsRequest
 
 from fintunnel_training.adapter import Manifest
 from fintunnel_training.errors import DataError, TrainingError
 from fintunnel_training.export.record import Verification
 from fintunnel_training.instructions import read_instructions, split_paths
+from fintunnel_training.serving import own_server, serve_arguments
 
 __all__ = ["compare", "news_requests", "verify"]
 
 _Label = TypeVar("_Label", bound=str)
-_SECONDS = 600.0  # for one answer: 7B in 16 bits on a laptop's CPU
 
 
 def news_requests(data: Path, rows: int) -> tuple[Path, list[NewsRequest]]:
@@ -60,9 +56,9 @@ def verify(
             f"适配器预测 {horizon_min} 分钟，而单独的模型总是按 {HORIZON_MIN} 分钟提问，两者问的不一样，无法比较。"
         )
     _free_memory()
-    unverified = ["--allow-unverified"] if manifest.prompt_version is None else []
-    tuned = _ask(["--base", base, "--adapter", str(adapter), *unverified], requests, "基座+适配器")
-    alone = _ask(["--base", str(merged)], requests, "合并后的模型")
+    foreign = manifest.prompt_version is None
+    tuned = _ask(serve_arguments(adapter, base, "none", allow_unverified=foreign), requests, "基座+适配器")
+    alone = _ask(["--base", str(merged), "--quantization", "none"], requests, "合并后的模型")
     if any(answer.calibrated for answer in (*tuned, *alone)):
         raise TrainingError(
             "服务给出的是校准过的概率，比较会把校准的差别也算进去。请用没有 calibration.json 的适配器。"
@@ -80,21 +76,11 @@ def _free_memory() -> None:
     torch.cuda.empty_cache()
 
 
-def _ask(arguments: Sequence[str], requests: Sequence[NewsRequest], name: str) -> list[NewsAnalysis]:
+def _ask(arguments: list[str], requests: Sequence[NewsRequest], name: str) -> list[NewsAnalysis]:
     from tqdm.auto import tqdm
 
-    key = secrets.token_hex(16)  # of this run alone: nobody else's settings decide, nobody else is served
-    with (
-        tempfile.TemporaryDirectory(prefix="fintunnel-verify-") as folder,
-        LocalServer(
-            [*arguments, "--quantization", "none"],
-            log=Path(folder) / "server.log",
-            environment={"FINTUNNEL_API_KEY": key},
-        ) as server,
-    ):
-        server.wait_until_ready()
-        with DeepSeekClient(backend="finetuned", url=server.url, api_key=key, timeout=_SECONDS) as client:
-            return [client.analyze(request) for request in tqdm(requests, desc=name, unit="条")]
+    with own_server(arguments) as client:
+        return [client.analyze(request) for request in tqdm(requests, desc=name, unit="条")]
 
 
 def compare(tuned: Sequence[NewsAnalysis], merged: Sequence[NewsAnalysis], data: str) -> Verification:

@@ -36,7 +36,7 @@ def base_of(manifest: Manifest | None) -> str:
 
 
 def serve_arguments(adapter: Path, base: str, quantization: Quantization, *, allow_unverified: bool) -> list[str]:
-    arguments = ["--adapter", str(adapter), "--base", base, "--quantization", quantization]
+    arguments = ["--base", base, "--adapter", str(adapter), "--quantization", quantization]
     return [*arguments, "--allow-unverified"] if allow_unverified else arguments
 
 
@@ -50,7 +50,7 @@ def own_server(arguments: list[str]) -> Iterator[DeepSeekClient]:
         TrainingError: it ended while it was being asked, with its last lines.
     """
     key = secrets.token_hex(16)
-    with tempfile.TemporaryDirectory(prefix="fintunnel-calibrate-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="fintunnel-judge-", ignore_cleanup_errors=True) as folder:
         sys.stderr.write("启动 fintunnel serve …\n")
         with LocalServer(arguments, log=Path(folder) / "serve.log", environment={"FINTUNNEL_API_KEY": key}) as server:
             server.wait_until_ready()
