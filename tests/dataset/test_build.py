@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,15 @@ def test_the_same_seed_gives_the_same_bytes(market: Market, built: Dataset, tmp_
     assert first == files(build_dataset(market, BuildOptions(100, seed=7)), tmp_path / "b")
     assert first != files(build_dataset(market, BuildOptions(100, seed=8)), tmp_path / "c")
     assert set(first) == {"x.jsonl", "x.val.jsonl", "x.test.jsonl", "x.card.json", "x.card.md"}
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_rows_of_a_second_process_are_the_same_also_when_it_dies(market: Market, built: Dataset, dies: bool) -> None:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        if dies:
+            pool.submit(os._exit, 9)
+        dataset = build_dataset(market, BuildOptions(100, seed=7), second=pool)
+    assert dataset.rows == built.rows and dataset.card == built.card
 
 
 def test_a_failed_write_leaves_nothing_half_written(built: Dataset, tmp_path: Path) -> None:

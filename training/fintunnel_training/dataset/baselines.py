@@ -146,7 +146,8 @@ def _count_characters(texts: Sequence[str]) -> csr_matrix:
     paired = owner[1:] == owner[:-1]
     rows = np.concatenate([owner, owner[1:][paired]])
     columns = np.concatenate([_hash(codes), _hash(codes[:-1] << np.uint64(21) | codes[1:])[paired]])
-    return csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(texts), 2**_FEATURE_BITS))
+    # Doubles, because LinearSVC would make a copy of anything else.
+    return csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(texts), 2**_FEATURE_BITS))
 
 
 def _hash(terms: NDArray[Any]) -> NDArray[np.int32]:

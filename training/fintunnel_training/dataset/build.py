@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,12 +50,14 @@ def build_dataset(
     options: BuildOptions | None = None,
     library: ReportLibrary | None = None,
     step: Callable[[str], object] = str,
+    second: Executor | None = None,
 ) -> Dataset:
     """Build training rows, and validation and test rows with the natural mix of classes.
 
     Args:
         library: passages of the user's own reports; half of the report rows ask about them.
         step: told the name of each step as it begins.
+        second: another process, which makes the report rows while this one makes the others; the rows are the same.
 
     Raises:
         DatabaseError: too few events have a reaction and enough prices before them.
@@ -84,12 +87,11 @@ def build_dataset(
     }
     # Validation and test rows are the same for every seed, so that figures on them can be compared.
     seeds = {"train": options.seed, "val": 0, "test": 0}
+    count = {split: options.mix.report_rows_beside(len(chosen[split])) for split in SPLITS} | {"train": reports}
+    asked = {split: _asked(second, count[split], split, seeds[split], library) for split in SPLITS}
     rows = {
-        split: _rows(choices, edges, split, seeds[split], market.horizon_min, funnel)
-        + report_rows(
-            reports if split == "train" else options.mix.report_rows_beside(len(choices)), split, seeds[split], library
-        )
-        for split, choices in chosen.items()
+        split: _rows(chosen[split], edges, split, seeds[split], market.horizon_min, funnel) + asked[split]()
+        for split in SPLITS
     }
     rng.shuffle(rows["train"])
     card = make_card(
@@ -103,6 +105,21 @@ def build_dataset(
             "rows": file_row_counts(rows),
         }
     return Dataset(rows, parts, card)
+
+
+def _asked(
+    second: Executor | None, count: int, split: str, seed: int, library: ReportLibrary | None
+) -> Callable[[], list[Row]]:
+    """What gives the report rows of a split: made meanwhile by `second`, or here and now where it has died."""
+    future = None if second is None else second.submit(report_rows, count, split, seed, library)
+
+    def rows() -> list[Row]:
+        try:
+            return report_rows(count, split, seed, library) if future is None else future.result()
+        except BrokenExecutor:
+            return report_rows(count, split, seed, library)
+
+    return rows
 
 
 def _rows(
