@@ -193,6 +193,20 @@ def test_a_damaged_cache_is_named(augment: Augment) -> None:
     assert ended.status == 1 and "out.teacher.sqlite" in ended.err and "删掉" in ended.err and not server.bodies
 
 
+def test_a_damaged_row_of_the_cache_is_named(augment: Augment) -> None:
+    with teacher_server(rationale_reply()) as server:
+        assert augment(server).status == 0
+        with sqlite3.connect(augment.folder / "out.teacher.sqlite") as cache:
+            # What a repair of a damaged file leaves: the row without its counts.
+            cache.execute("CREATE TABLE repaired AS SELECT * FROM answers")
+            cache.execute("UPDATE repaired SET prompt_tokens = NULL")
+            cache.execute("DROP TABLE answers")
+            cache.execute("ALTER TABLE repaired RENAME TO answers")
+        cache.close()
+        ended = augment(server)
+    assert ended.status == 1 and "out.teacher.sqlite" in ended.err and "删掉" in ended.err
+
+
 def test_a_dataset_that_was_altered_or_is_incomplete_is_refused(augment: Augment) -> None:
     with teacher_server(rationale_reply()) as server:
         val = augment.data.with_name("x.val.jsonl")

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from fintunnel.cli import main
 from fintunnel_training.dataset.sources.news_files import parse_mapping, parse_zone, read_news
 from fintunnel_training.dataset.sources.records import to_minute
 from fintunnel_training.errors import DataError, OptionError
+
+from tests.dataset.markets import make_database
 
 AT = to_minute("2025-09-01 02:30:00")  # 10:30 in Beijing
 
@@ -55,6 +59,23 @@ def test_times_with_and_without_zones(tmp_path: Path, time: str, zone: str) -> N
 def test_the_column_ts_utc_is_utc(tmp_path: Path) -> None:
     (event,), _ = read_news(csv(tmp_path, "ts_utc,text", "2025-09-01 02:30:00,央行增持黄金"), {})
     assert event.minute == AT
+
+
+def test_the_card_says_which_file_and_which_columns(tmp_path: Path) -> None:
+    news = csv(tmp_path, "when,headline", "2025-09-02 02:30:00,央行增持黄金")
+    database, out = make_database(tmp_path / "m.db", days=6, events=200), tmp_path / "x.jsonl"
+    options = ["--num-samples", "20", "--news", str(news), "--news-columns", "time=when,text=headline"]
+    with pytest.raises(SystemExit) as ended:
+        main(["dataset", "build", "--db", str(database), "--out", str(out), *options])
+    assert ended.value.code == 0
+    said = json.loads((tmp_path / "x.card.json").read_text(encoding="utf-8"))["news"]
+    assert said == {
+        "file": "news.csv",
+        "sha256": hashlib.sha256(news.read_bytes()).hexdigest(),
+        "columns": {"time": "when", "text": "headline"},
+        "zone": "Asia/Shanghai",
+    }
+    assert "列 time=when，text=headline，时区 Asia/Shanghai" in (tmp_path / "x.card.md").read_text(encoding="utf-8")
 
 
 def test_figures_of_a_jsonl_are_read_with_their_unit(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def build(
     from fintunnel_training.dataset.files import write_dataset
     from fintunnel_training.dataset.options import BuildOptions, parse_mix
     from fintunnel_training.dataset.reports.files import read_reports
+    from fintunnel_training.dataset.sources.news_files import parse_mapping
 
     options = BuildOptions(
         num_samples=_parse_count(num_samples),
@@ -82,6 +83,9 @@ def build(
             del market
         step("基线")
         dataset = with_baselines(dataset, seed)
+        if news is not None:
+            columns = {"columns": parse_mapping(news_columns), "zone": news_zone}
+            dataset.card["news"] = {"file": news.name, "sha256": _file_hash(str(news)), **columns}
         step("写入")
         paths = write_dataset(dataset, out, source_sha256=_file_hash(db))
     _account(dataset.card, options.num_samples)

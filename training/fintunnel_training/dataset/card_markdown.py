@@ -87,6 +87,9 @@ def _source(card: dict[str, Any]) -> list[str]:
     ]
     if card["since"] or card["until"]:
         lines.append(f"- 只取 {card['since'] or '最早'} 至 {card['until'] or '最晚'}（北京时间）")
+    if news := card.get("news"):
+        columns = "，".join(f"{name}={column}" for name, column in news["columns"].items()) or "按通常的列名"
+        lines.append(f"- 新闻文件：`{news['file']}`，SHA-256 `{news['sha256']}`，列 {columns}，时区 {news['zone']}")
     return [*lines, *(f"- {note}" for note in card["notes"]), ""]
 
 

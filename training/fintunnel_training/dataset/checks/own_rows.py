@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
-from fintunnel.prompt import render_prompt
+from fintunnel.prompt import BEIJING, render_prompt
 from fintunnel.wire import NewsRequest
 
 from fintunnel_training.dataset.checks.checked_rows import CheckedRow
@@ -93,4 +93,4 @@ def _published(row: CheckedRow) -> datetime | None:
     if not isinstance(request, NewsRequest) or request.published_at is None:
         return None
     at = request.published_at
-    return at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return at.astimezone(BEIJING) if at.tzinfo is not None else at.replace(tzinfo=BEIJING)

@@ -116,7 +116,7 @@ class TeacherCache:
     def _named_errors(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.DatabaseError, OSError, ValueError) as error:
+        except (sqlite3.DatabaseError, OSError, ValueError, TypeError) as error:
             raise DataError(
                 f"教师回答的缓存 {self.path} 无法使用：{error}。若文件已损坏，请删掉它（其中的回答要重新付费），"
                 "或用 --cache 换一个文件名。"
