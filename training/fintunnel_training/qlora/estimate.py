@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from fintunnel_training.base import ResolvedBase
@@ -20,6 +21,7 @@ __all__ = ["Estimate", "Shape", "describe", "estimate", "free_bytes", "numbers",
 
 _NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # per weight: 4 bits, and double-quantised scales of blocks of 64
 _GIB = 2**30
+_TILE_TOKENS, _TILE_VOCABULARY = 4096, 32768  # trl's chunked_logprob
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def estimate(shape: Shape, recipe: Recipe, encoded: EncodedRows, *, on_gpu: bool
         adapter=shape.adapter_weights * 8,
         optimizer=shape.adapter_weights * (2 if eight_bit else 8),
         activations=_activations(shape, recipe, recipe.batch_size * longest, on_gpu=on_gpu),
-        overhead=(600 if on_gpu else 900) * 2**20,
+        overhead=(600 if on_gpu else 1150) * 2**20,
         steps=steps,
         tokens=round(encoded.tokens / len(encoded.rows) * rows_per_step * steps),
         adapter_file=shape.adapter_weights * 2,
@@ -121,14 +123,18 @@ def estimate(shape: Shape, recipe: Recipe, encoded: EncodedRows, *, on_gpu: bool
 
 
 def _activations(shape: Shape, recipe: Recipe, tokens: int, *, on_gpu: bool) -> int:
-    """Of a forward and backward pass over `tokens`."""
-    width = 2 if on_gpu else 4
+    """Of a forward and backward pass over `tokens`; the peak is where the backward pass begins."""
     # What a block keeps for its backward pass: the inputs of its seven linear layers, which the adapter's dropout keeps
-    # a second time, of its two norms in float32, and the products of attention and of the gate.
-    block = tokens * (width * (2 * (4 * shape.hidden + 3 * shape.intermediate) + 4 * shape.hidden) + 8 * shape.hidden)
+    # a second time, of its two norms in float32, and the products of attention and of the gate. On a CPU there is
+    # no autocast: whatever goes through the float32 adapter is kept in float32.
+    if on_gpu:
+        block = tokens * (32 * shape.hidden + 12 * shape.intermediate)
+    else:
+        block = tokens * (62 * shape.hidden + 14 * shape.intermediate)
     kept = tokens * shape.hidden * 2 * shape.layers + block if recipe.gradient_checkpointing else block * shape.layers
-    # trl computes the loss in pieces: the scores of a few hundred tokens over the vocabulary in float32, twice.
-    scores = 2 * 4 * min(tokens, 256) * shape.vocabulary
+    # trl computes the loss in tiles. Triton's kernels need the tile alone, torch its softmax and gradient in float32.
+    tile = min(tokens, _TILE_TOKENS) * min(shape.vocabulary, _TILE_VOCABULARY)
+    scores = tile * (2 if on_gpu and find_spec("triton") else 2 + 8 * 4)
     # One layer's weights are unpacked from 4 bits at a time.
     unpacked = 2 * shape.hidden * shape.intermediate if recipe.quantization == "nf4" else 0
     return kept + scores + unpacked

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import random
 import sys
 from collections.abc import Sequence
@@ -57,6 +58,7 @@ def train(options: TrainOptions) -> Path:
     # Of several processes the first one keeps the folder; the others only read in it.
     with open_run_folder(out) if is_main() else nullcontext(RunFolder(out)) as run:
         recipe = options.recipe
+        _keep_freed_memory()
         rows = _prepare(options)
         _say(f"加载基座 {options.base}（{recipe.quantization}）…")
         base = load_base(options.base, recipe.quantization)
@@ -69,7 +71,6 @@ def train(options: TrainOptions) -> Path:
             _say(f"{options.out} 已经用同样的数据、基座和参数训练完成。要重新训练，请加 --resume never。")
             return options.out
         start = _find_start(run, identity, mirror, options)
-        _keep_freed_memory()
         session = Session(run, base, rows.encoded, rows.evaluated, options, identity, mirror, start)
         trainer = session.train()
         if is_main():
@@ -201,9 +202,11 @@ def _is_finished(out: Path, identity: dict[str, Any]) -> bool:
 
 def _keep_freed_memory() -> None:
     """Let glibc keep the large blocks that every step frees and asks for again, instead of giving them back to
-    the system each time: a sixth of the time of a step on a CPU."""
+    the system each time: a sixth of the time of a step on a CPU. In huge pages, whose alignment leaves fewer useless
+    gaps between them: a sixth of the memory. To be called before the first tensor is made."""
     if not sys.platform.startswith("linux"):
         return
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's own switch, read once
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # musl has none
         mallopt(_M_MMAP_MAX, 0)
