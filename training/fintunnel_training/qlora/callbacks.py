@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 
 from fintunnel_training.errors import TrainingError
 from fintunnel_training.qlora.checkpoints import Best
-from fintunnel_training.qlora.distributed import highest_of_all
+from fintunnel_training.qlora.distributed import highest_of_all, is_main, said_once
 from fintunnel_training.qlora.evidence import log_line, plot_loss
 
 __all__ = ["Asked", "BestAdapter", "LiveLog", "Sealer", "StopOnNaN", "StopWhenAsked", "WhereInStep", "asked_to_stop"]
@@ -37,9 +37,12 @@ class StopOnNaN(TrainerCallback):  # type: ignore[misc]  # transformers' classes
         for name in ("loss", "eval_loss"):
             value = (logs or {}).get(name)
             if value is not None and not math.isfinite(value):
-                raise TrainingError(
-                    f"第 {state.global_step} 步的 {name} 变成了 {value}，已停止。{self._describe_last()}"
-                    "请把 --learning-rate 减半，加 --resume never 重新训练。"
+                # Losses are averaged over the processes before they are logged: all of them see it.
+                raise said_once(
+                    TrainingError(
+                        f"第 {state.global_step} 步的 {name} 变成了 {value}，已停止。{self._describe_last()}"
+                        "请把 --learning-rate 减半，加 --resume never 重新训练。"
+                    )
                 )
 
 
@@ -169,7 +172,8 @@ def asked_to_stop() -> Iterator[Asked]:
         for each, handler in before.items():
             signal.signal(each, handler)
         # Not through the buffered stream: the signal may have come in the midst of a write to it.
-        os.write(2, _STOPPING.encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
+        if is_main():
+            os.write(2, _STOPPING.encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
 
     try:
         for number in before:

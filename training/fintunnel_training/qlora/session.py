@@ -13,7 +13,7 @@ from typing import Any
 from fintunnel_training.base import LoadedBase
 from fintunnel_training.errors import TrainingError
 from fintunnel_training.qlora.checkpoints import Best, Checkpoint, Record, keep_newest, seal, writing_checkpoint
-from fintunnel_training.qlora.distributed import barrier, is_main, processes
+from fintunnel_training.qlora.distributed import barrier, from_main, is_main, processes, raise_lost_process
 from fintunnel_training.qlora.encoding import EncodedRows
 from fintunnel_training.qlora.mirror import MIRROR_SECONDS, Mirror
 from fintunnel_training.qlora.options import TrainOptions
@@ -126,6 +126,7 @@ class Session:
             full = True
         except RuntimeError as error:
             if "DefaultCPUAllocator" not in str(error) and "CUDA error: out of memory" not in str(error):
+                raise_lost_process(error, self._describe_last())
                 raise
             full = True
         finally:
@@ -209,23 +210,25 @@ class Session:
 
     def _seal(self, written: Path, step: int) -> None:
         barrier()  # every process writes its own random state
-        if is_main():
-            with writing_checkpoint(step, self._run.path):
-                self._last = self._sealed(written, step)
-            copying = self._mirror.copying if self._mirror else None
-            keep_newest(self._run.checkpoints, self._last.path, copying)
-            if self._mirror is not None:
-                self._mirror.add(self._last)
-        barrier()
+        self._last = from_main(lambda: self._sealed(written, step))
 
     def _sealed(self, written: Path, step: int) -> Checkpoint:
+        with writing_checkpoint(step, self._run.path):
+            checkpoint = seal(written, self._run.checkpoints, self._record(written, step))
+        copying = self._mirror.copying if self._mirror else None
+        keep_newest(self._run.checkpoints, checkpoint.path, copying)
+        if self._mirror is not None:
+            self._mirror.add(checkpoint)
+        return checkpoint
+
+    def _record(self, written: Path, step: int) -> Record:
         best = None
         if self._keeper is not None and self._keeper.best is not None:
             best = self._keeper.best
             from safetensors.torch import save_file
 
             save_file(self._keeper.weights, written / BEST)
-        record = Record(
+        return Record(
             step=step,
             identity=self.identity,
             batch_size=self.batch_size,
@@ -234,7 +237,6 @@ class Session:
             best=best,
             events=self.events,
         )
-        return seal(written, self._run.checkpoints, record)
 
     def _go_on_from(self, start: Checkpoint) -> None:
         record = start.record

@@ -12,7 +12,7 @@ import os
 import random
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from fintunnel_training.errors import AdapterError, DataError, OptionError
 from fintunnel_training.instructions import InstructionFile, read_instructions, split_paths
 from fintunnel_training.qlora.adapter_folder import put_in_place, write_adapter_folder
 from fintunnel_training.qlora.checkpoints import Checkpoint
-from fintunnel_training.qlora.distributed import barrier, is_main, local_rank, processes
+from fintunnel_training.qlora.distributed import check_launcher, from_main, is_main, local_rank, processes
 from fintunnel_training.qlora.encoding import EncodedRows, encode_rows
 from fintunnel_training.qlora.estimate import Estimate, describe, estimate, free_bytes, read_shape
 from fintunnel_training.qlora.evidence import read_training_info
@@ -48,32 +48,35 @@ def train(options: TrainOptions) -> Path:
             does not suffice for a single row.
         KeyboardInterrupt: asked to stop; a checkpoint has been saved.
     """
+    check_launcher()
     out = options.out.resolve()
     mirror = options.mirror / out.name if options.mirror else None
-    if mirror is not None:
-        check_mirror(mirror, out)
     if options.dry_run:
-        _prepare(options)
+        if is_main():
+            _check_places(out, mirror)
+            _prepare(options)
         return options.out
-    # Of several processes the first one keeps the folder; the others only read in it.
-    with open_run_folder(out) if is_main() else nullcontext(RunFolder(out)) as run:
-        recipe = options.recipe
-        _keep_freed_memory()
-        rows = _prepare(options)
+    recipe = options.recipe
+    _keep_freed_memory()
+    with ExitStack() as stack:
+
+        def begin() -> tuple[RunFolder, _Rows]:
+            _check_places(out, mirror)
+            return stack.enter_context(open_run_folder(out)), _prepare(options)
+
+        # Of several processes the first one keeps the folder; the others only read in it.
+        run, rows = from_main(begin)
         _say(f"加载基座 {options.base}（{recipe.quantization}）…")
         base = load_base(options.base, recipe.quantization)
         identity = _identity(rows, base, recipe)
-        if options.resume == "auto" and is_main() and _is_finished(run.adapter, identity):
-            put_in_place(run.adapter, out)  # it could not be, at the end of its training
-            run.forget_checkpoints(mirror, identity)
-        barrier()
-        if options.resume == "auto" and _is_finished(out, identity):
+        if from_main(lambda: options.resume == "auto" and _is_done(run, out, identity, mirror)):
             _say(f"{options.out} 已经用同样的数据、基座和参数训练完成。要重新训练，请加 --resume never。")
             return options.out
-        start = _find_start(run, identity, mirror, options)
+        start = from_main(lambda: _find_start(run, identity, mirror) if options.resume == "auto" else None)
         session = Session(run, base, rows.encoded, rows.evaluated, options, identity, mirror, start)
         trainer = session.train()
-        if is_main():
+
+        def finish() -> None:
             write_adapter_folder(
                 run.adapter,
                 trainer,
@@ -86,7 +89,8 @@ def train(options: TrainOptions) -> Path:
             )
             put_in_place(run.adapter, out)
             run.forget_checkpoints(mirror, identity)
-        barrier()
+
+        from_main(finish)
     return options.out
 
 
@@ -99,6 +103,11 @@ class _Rows(NamedTuple):
     evaluation: InstructionFile | None
     evaluated: EncodedRows | None
     estimated: Estimate
+
+
+def _check_places(out: Path, mirror: Path | None) -> None:
+    if mirror is not None:
+        check_mirror(mirror, out)
 
 
 def _prepare(options: TrainOptions) -> _Rows:
@@ -175,16 +184,16 @@ def _identity(rows: _Rows, base: LoadedBase, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _find_start(
-    run: RunFolder, identity: dict[str, Any], mirror: Path | None, options: TrainOptions
-) -> Checkpoint | None:
-    start: Checkpoint | None = None
-    faults: list[str] = []
-    if is_main() and options.resume == "auto":
-        start, faults = run.start_from(identity, mirror)
-    barrier()  # the first process has brought here what lay in the mirror
-    if not is_main() and options.resume == "auto":
-        start, _ = run.start_from(identity, None)
+def _is_done(run: RunFolder, out: Path, identity: dict[str, Any], mirror: Path | None) -> bool:
+    """Whether this very adapter lies in its place, or could be put there now."""
+    if _is_finished(run.adapter, identity):
+        put_in_place(run.adapter, out)  # it could not be, at the end of its training
+        run.forget_checkpoints(mirror, identity)
+    return _is_finished(out, identity)
+
+
+def _find_start(run: RunFolder, identity: dict[str, Any], mirror: Path | None) -> Checkpoint | None:
+    start, faults = run.start_from(identity, mirror)
     for fault in faults:
         _say(f"注意：跳过不完整的检查点 {fault}")
     return start
