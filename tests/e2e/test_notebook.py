@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import types
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import nbformat
 import psutil
 import pytest
+from fintunnel_training.adapter import read_adapter
 
 from run import EMBEDDED_BASE
 from tools.make_notebook import NOTEBOOK, notebook_text
@@ -30,6 +32,7 @@ _SHORT_RUN = {
     "LEARNING_RATE": "0.01",  # so that three steps are enough to see in the answers
     "MAX_STEPS": "3",
     "OUT": "result",
+    "WORK": "work",  # as on Colab: training writes here, and what is to stay goes to OUT
     "USE_NGROK": "false",
 }
 
@@ -117,7 +120,11 @@ def test_notebook_runs_from_database_to_answers(monkeypatch: pytest.MonkeyPatch,
     assert outputs["rows"].count("Instruction: ") == 3
     info = json.loads(outputs["evidence"])
     assert (info["steps"], info["samples"], info["options"]["batch_size"]) == (3, 20, 1)
-    assert (tmp_path / "result" / "adapter" / "adapter_model.safetensors").is_file()
+    for folder in ("result", "work"):
+        assert read_adapter(tmp_path / folder / "adapter") is not None
+    assert {path.name for path in (tmp_path / "work").iterdir()} == {"adapter", "server.log"}
+    with zipfile.ZipFile(tmp_path / "result" / "qlora_weights.zip") as archive:
+        assert "adapter/adapter_model.safetensors" in archive.namelist()
     assert "[image/png]" in outputs["evidence-images"]
 
     before, after = _answers(outputs["ask"])
