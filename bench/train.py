@@ -113,15 +113,19 @@ def with_fintunnel(arguments: argparse.Namespace) -> dict[str, Any]:
     from fintunnel_training.qlora.train import train
 
     preset = preset_for(cuda_capability())
-    knobs = {"max_steps": arguments.steps, "batch_size": arguments.batch_size, "accumulation": 1, "eval_rows": 0}
-    recipe = load_recipe(preset, {**knobs, "max_length": arguments.length, "learning_rate": 2e-4})
+    sizes = {"max_steps": arguments.steps, "batch_size": arguments.batch_size, "max_length": arguments.length}
+    bare = {"accumulation": 1, "eval_rows": 0, "save_steps": 10_000}
+    recipe = load_recipe(preset, {**sizes, **bare, "learning_rate": 2e-4})
     out = arguments.folder / f"adapter-{os.getpid()}"
     train(
         TrainOptions(
-            data=arguments.folder / "i.jsonl", out=out, base=base_of(arguments), recipe=recipe, preset=preset,
-            save_steps=10_000,
+            data=arguments.folder / "i.jsonl",
+            out=out,
+            base=base_of(arguments),
+            recipe=recipe,
+            preset=preset,
         )
-    )  # fmt: skip
+    )
     info = read_training_info(out)
     assert info is not None
     history = [json.loads(line) for line in (out / "log_history.jsonl").read_text(encoding="utf-8").splitlines()]

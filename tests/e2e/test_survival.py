@@ -80,7 +80,7 @@ def test_a_run_stopped_and_killed_ends_as_one_that_was_not(adapter: Path, instru
     for checkpoint in (tmp_path / "tuned-training" / "checkpoints").iterdir():  # only the mirror's are left whole
         (checkpoint / "optimizer.pt").write_bytes(b"half")
 
-    done = fintunnel(*arguments)
+    done = fintunnel(*arguments, "--save-steps", "3")  # how often it is saved may change on the way
     assert done.returncode == 0 and "跳过不完整的检查点" in done.stderr and "接着训练" in done.stderr, done.stderr
     assert file_sha256(out / "adapter_model.safetensors") == file_sha256(adapter / "adapter_model.safetensors")
     assert losses(out) == losses(adapter) and [step for step, _, _ in losses(out)] == [1, 2, 3, 4, 5, 6]

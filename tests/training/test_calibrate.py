@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from fintunnel.errors import AuthenticationError, FinTunnelError
 from fintunnel.wire import ModelInfo, NewsAnalysis, NewsRequest, Timing, Usage
-from fintunnel_training.adapter import list_file, read_adapter
+from fintunnel_training.adapter import file_sha256, list_file, read_adapter
 from fintunnel_training.calibration.calibrate import calibrate_adapter
 from fintunnel_training.calibration.calibration_file import (
     CALIBRATION,
     apply,
     read_calibration,
 )
-from fintunnel_training.calibration.validation_rows import read_validation
+from fintunnel_training.calibration.validation_rows import read_validation, validation_path
 from fintunnel_training.errors import AdapterError, DataError, OptionError, TrainingError
 from fintunnel_training.serving import base_of
 
@@ -52,6 +52,19 @@ def test_a_served_model_is_calibrated(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["i.val.jsonl", "tuned"]  # no cache, no partial file
     assert not [path.name for path in adapter.iterdir() if "partial" in path.name]
     assert not any("rationale" in prefix and prefix.endswith('"rationale":"') for prefix, _ in engine.calls)
+
+
+def test_a_validation_file_of_any_name_takes_the_place_of_the_one_beside(
+    live_app: LiveApp, adapter: Path, data: Path
+) -> None:
+    """Rows of their own, so that it shows whose were asked."""
+    beside = data.with_name("i.val.jsonl")
+    other = data.with_name("later.jsonl")
+    other.write_text("".join(beside.read_text(encoding="utf-8").splitlines(keepends=True)[4:]), encoding="utf-8")
+    (data.with_name("later.val.jsonl")).write_text("not asked for", encoding="utf-8")
+    made = calibrate_adapter(adapter, data, eval_data=other, url=live_app.url)
+    assert (made.rows, made.data_sha256) == (44, file_sha256(other))
+    assert calibrate_adapter(adapter, data, url=live_app.url).data_sha256 == file_sha256(beside)
 
 
 def test_it_can_be_run_again(live_app: LiveApp, adapter: Path, data: Path) -> None:
@@ -195,7 +208,7 @@ def test_labels_that_mean_something_else_are_refused(adapter: Path, tmp_path: Pa
         calibrate_adapter(adapter, write_rows(tmp_path, 48, longer), url="http://127.0.0.1:9")
     data = write_rows(tmp_path)
     card = {
-        "files_sha256": {"val": read_validation(data).sha256},
+        "files_sha256": {"val": read_validation(validation_path(data)).sha256},
         "edges": EDGES.model_copy(update={"impact": (1, 3)}).model_dump(),
     }
     (tmp_path / "i.card.json").write_text(json.dumps(card), encoding="utf-8")

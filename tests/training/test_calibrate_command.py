@@ -12,6 +12,7 @@ from fintunnel_training.calibration.calibration_file import (
     Calibration,
 )
 from fintunnel_training.calibration.report import summary
+from fintunnel_training.errors import TrainingError
 
 from tests.instant_engine import InstantEngine
 from tests.live_app import LiveApp
@@ -55,6 +56,32 @@ def test_no_gain_is_said(live_app: LiveApp, adapter: Path, data: Path) -> None:
 def test_the_command_fails_in_one_line(adapter: Path, data: Path) -> None:
     done = calibrate("--adapter", str(adapter), "--data", str(data.with_name("none.jsonl")))
     assert done.returncode == 1 and done.stderr.startswith("[错误] 无法读取验证集")
+
+
+def test_training_calibrates_on_the_validation_file_that_it_was_given(
+    adapter: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fintunnel_training.calibration import calibrate as calibration
+    from fintunnel_training.qlora import cli
+    from fintunnel_training.qlora.options import TrainOptions
+    from fintunnel_training.qlora.recipe import load_recipe
+
+    asked: list[Path | None] = []
+
+    def stop(*_: object, eval_data: Path | None, **__: object) -> None:
+        asked.append(eval_data)
+        raise TrainingError("nothing served")
+
+    monkeypatch.setattr(calibration, "calibrate_adapter", stop)
+    later = data.with_name("later.jsonl")
+    for eval_data in (later, None):
+        options = TrainOptions(
+            data=data, out=adapter, base="embedded", recipe=load_recipe("cpu", {}), preset="cpu", eval_data=eval_data
+        )
+        cli._calibrate(adapter, options)
+    assert asked == [later, None]
+    with_it, without = (line for line in capsys.readouterr().out.splitlines() if "以后可以运行" in line)
+    assert with_it.endswith(f"--data {data} --eval-data {later}") and without.endswith(f"--data {data}")
 
 
 def test_the_file_is_read_without_torch_or_numpy() -> None:

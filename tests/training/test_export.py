@@ -131,6 +131,14 @@ def test_a_tampered_adapter_is_refused(adapter: Path, tmp_path: Path, action: li
     assert [path.name for path in tmp_path.iterdir()] == ["models"] and not list(adapter.glob("*.bin"))
 
 
+@pytest.mark.parametrize("merged", [".", "merged", "deep/merged", "..", "../.."])
+def test_a_merged_model_may_not_take_the_adapters_place(adapter: Path, merged: str) -> None:
+    before = sorted(path.name for path in adapter.iterdir())
+    with pytest.raises(OptionError, match="与适配器目录 .* 重叠") as refused:
+        run("--adapter", adapter, "--merged", adapter / merged)
+    assert refused.value.exit_status == 2 and sorted(path.name for path in adapter.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [([], "至少选一样"), (["--bin", "--out", "x.zip"], "--zip"), (["--verify", "--merged", "m"], "--data")],

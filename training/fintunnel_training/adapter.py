@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +15,7 @@ from fintunnel.prompt import PROMPT_VERSION
 from fintunnel.wire import Edges
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from fintunnel_training.atomic_files import replacing_file
 from fintunnel_training.errors import AdapterError
 
 __all__ = [
@@ -118,9 +118,9 @@ def list_file(folder: Path, name: str) -> None:
         return
     manifest = _parse(path)
     files = {**manifest.files, name: file_sha256(folder / name)}
-    partial = path.with_name(f".{MANIFEST}.{os.getpid()}.partial")
-    partial.write_text(manifest.model_copy(update={"files": files}).model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    text = manifest.model_copy(update={"files": files}).model_dump_json(indent=2) + "\n"
+    with replacing_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def read_adapter(folder: Path, *, allow_unverified: bool = False) -> Manifest | None:

@@ -10,6 +10,7 @@ from fintunnel.deepseek_client import DeepSeekClient
 from fintunnel.wire import HORIZON_MIN, Edges, NewsAnalysis, NewsRequest
 
 from fintunnel_training.adapter import ADAPTER_WEIGHTS, Manifest, file_sha256, list_file, read_adapter
+from fintunnel_training.atomic_files import replacing_file
 from fintunnel_training.base import Quantization
 from fintunnel_training.calibration.answers import AnswerCache, ask_all, check_raw, question_key
 from fintunnel_training.calibration.calibration_file import (
@@ -22,8 +23,13 @@ from fintunnel_training.calibration.calibration_file import (
 )
 from fintunnel_training.calibration.fields import Judged, fit_fields
 from fintunnel_training.calibration.reliability_plot import PICTURE, plot_reliability
-from fintunnel_training.calibration.validation_rows import ValidationFile, ValidationRow, read_validation, select
-from fintunnel_training.dataset.atomic_files import replacing
+from fintunnel_training.calibration.validation_rows import (
+    ValidationFile,
+    ValidationRow,
+    read_validation,
+    select,
+    validation_path,
+)
 from fintunnel_training.errors import DataError, OptionError
 from fintunnel_training.serving import base_of, own_server, serve_arguments
 
@@ -36,6 +42,7 @@ def calibrate_adapter(
     adapter: Path,
     data: Path,
     *,
+    eval_data: Path | None = None,
     url: str | None = None,
     base: str | None = None,
     quantization: Quantization | None = None,
@@ -47,6 +54,7 @@ def calibrate_adapter(
 
     Args:
         data: the training file beside the validation file, or that file itself.
+        eval_data: the validation file, in place of the one beside `data`; its name may be any.
         url: of a server that runs with this adapter (key: `FINTUNNEL_API_KEY`); else one is started and stopped.
         base, quantization: of the server that is started; default: what the adapter's manifest says.
         rows: ask so many rows, spread over time; default: all.
@@ -57,7 +65,7 @@ def calibrate_adapter(
     if url is not None and (base is not None or quantization is not None):
         raise OptionError("--url 的服务已有基座，--base 和 --quantization 只用于不给 --url 的时候")
     manifest = read_adapter(adapter, allow_unverified=allow_unverified)
-    validation = read_validation(data)
+    validation = read_validation(validation_path(data) if eval_data is None else eval_data)
     _check_same_labels(validation, manifest)
     chosen = select(validation.rows, rows)
     _check_enough(chosen, min_rows, validation.path)
@@ -148,8 +156,10 @@ def _write(adapter: Path, calibration: Calibration, fields: dict[FieldName, dict
     picture, file = adapter / PICTURE, adapter / CALIBRATION
     try:
         plot_reliability(fields, picture)
-        with replacing([file]) as partials:
-            partials[file].write_text(calibration.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        with replacing_file(file) as partial:
+            partial.write_text(calibration.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"无法写入 {file}：{error.strerror}") from error
     finally:
         # Even when interrupted: a manifest that holds an earlier file's hash would make the adapter useless.
         for path in (picture, file):

@@ -16,6 +16,7 @@ calibrate = typer.Typer(add_completion=False, rich_markup_mode=None, help="用�
 def _calibrate(
     adapter: Annotated[Path, typer.Option(help="适配器目录；calibration.json 写在里面")],
     data: Annotated[Path, typer.Option(help="训练用的指令集 X.jsonl（取它旁边的 X.val.jsonl），或 X.val.jsonl 本身")],
+    eval_data: Annotated[Path | None, typer.Option(help="验证集 JSONL，代替旁边的 X.val.jsonl")] = None,
     url: Annotated[
         str | None,
         typer.Option(help="已在运行、用这个适配器的服务（密钥取 FINTUNNEL_API_KEY）；不给就自己启动一个，用完停掉"),
@@ -31,12 +32,14 @@ def _calibrate(
     """逐条问模型验证集里的新闻（有上下文、无上下文各一次），为每个字段拟合温度和类别偏置。"""
     from fintunnel_training.calibration.calibrate import calibrate_adapter
     from fintunnel_training.calibration.report import show
+    from fintunnel_training.option_paths import usable_base
 
     calibration = calibrate_adapter(
         adapter,
         data,
+        eval_data=eval_data,
         url=url,
-        base=base,
+        base=usable_base(base),
         quantization=quantization,
         rows=rows,
         allow_unverified=allow_unverified,

@@ -59,14 +59,13 @@ def validation_path(data: Path) -> Path:
     return data if data.name.endswith(_SUFFIX) else split_paths(data)["val"]
 
 
-def read_validation(data: Path) -> ValidationFile:
-    """Read the validation file of an instruction set: its news rows, asked in JSON style, in order of time.
+def read_validation(path: Path) -> ValidationFile:
+    """Read a validation file: its news rows, asked in JSON style, in order of time.
 
     Raises:
         DataError: no such file; a row that is of another split, lacks its labels, or is not FinTunnel's (with its
             number); a card of another file.
     """
-    path = validation_path(data)
     try:
         raw = path.read_bytes()
         text = raw.decode("utf-8-sig")
@@ -127,6 +126,8 @@ def _validation_row(row: dict[str, Any], where: str) -> ValidationRow | None:
 
 
 def _card_edges(path: Path, sha256: str) -> Edges | None:
+    if not path.name.endswith(_SUFFIX):
+        return None  # nobody knows which data it belongs to
     card_file = card_path(path.with_name(path.name.removesuffix(_SUFFIX) + ".jsonl"))
     if not card_file.is_file():
         return None

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from fintunnel_training.dataset.atomic_files import replacing
+from fintunnel_training.atomic_files import replacing
 from fintunnel_training.dataset.build import Dataset
 from fintunnel_training.dataset.card_markdown import card_markdown
 from fintunnel_training.dataset.rows import Row

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 from pathlib import Path
 from typing import Any
 
+from fintunnel_training.atomic_files import replacing_file
 from fintunnel_training.errors import AdapterError, TrainingError
 
 __all__ = ["ZIP_NAME", "write_zip"]
@@ -33,20 +33,16 @@ def write_zip(adapter: Path, out: Path) -> None:
     files = _files(adapter)
     name = adapter.resolve().name
     top = "adapter" if not name or _ODD_NAME.search(name) else name
-    # One fixed name: what a killed run leaves is overwritten by the next.
-    partial = out.with_name(f".{out.name}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _pack(files, top, partial)
-        with zipfile.ZipFile(partial) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise TrainingError(f"打包后校验失败：{damaged} 读回来与写入的不同，请检查磁盘。")
-        os.replace(partial, out)
+        with replacing_file(out) as partial:
+            _pack(files, top, partial)
+            with zipfile.ZipFile(partial) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise TrainingError(f"打包后校验失败：{damaged} 读回来与写入的不同，请检查磁盘。")
     except OSError as error:
         raise TrainingError(f"无法写入 {out}：{error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _is_adapter_zip(path: Path) -> bool:

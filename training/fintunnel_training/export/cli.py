@@ -12,6 +12,7 @@ from fintunnel_training.adapter import Manifest, file_sha256, read_adapter
 from fintunnel_training.errors import AdapterError, OptionError
 from fintunnel_training.export.archive import ZIP_NAME, write_zip
 from fintunnel_training.export.record import RECORD, read_record, write_record
+from fintunnel_training.option_paths import usable_base, usable_path
 
 __all__ = ["export"]
 
@@ -44,6 +45,10 @@ def _export(
         raise OptionError("--out 是 zip 的文件名，请同时给 --zip")
     if verify and (merged is None or data is None):
         raise OptionError("--verify 还需要 --merged 目录（合并后的模型）和 --data 指令集.jsonl")
+    usable_base(base)
+    adapter_folder = usable_path(adapter, "--adapter")
+    if merged is not None:
+        _check_apart(adapter_folder, usable_path(merged, "--merged"))
     manifest = read_adapter(adapter, allow_unverified=allow_unverified)
     if as_bin:  # before the zip, which then holds it
         _write_bin(adapter)
@@ -55,6 +60,12 @@ def _export(
         if manifest is None:
             raise AdapterError(f"{adapter} 没有 manifest.json，无法确认它的基座，不能合并。")
         _merge(adapter, manifest, merged, base, data if verify else None, rows)
+
+
+def _check_apart(adapter: Path, merged: Path) -> None:
+    """The merged folder replaces what stands in its place as a whole."""
+    if merged == adapter or merged in adapter.parents or adapter in merged.parents:
+        raise OptionError(f"--merged {merged} 与适配器目录 {adapter} 重叠，会毁掉适配器。请换一个目录。")
 
 
 def _write_bin(adapter: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fintunnel_training.adapter import ADAPTER_WEIGHTS, MANIFEST, Manifest, check_base, file_sha256
+from fintunnel_training.atomic_files import replace_folder
 from fintunnel_training.base import LoadedBase, load_base, resolve_base
 from fintunnel_training.errors import AdapterError, OptionError, TrainingError
 from fintunnel_training.export.ollama import modelfile
@@ -55,7 +56,7 @@ def write_merged(adapter: Path, manifest: Manifest, base: str, target: Path) -> 
     check_base(manifest, loaded.info)
     _check_space(target, sum(p.numel() * p.element_size() for p in loaded.model.parameters()))
     model = merge_weights(loaded, adapter)
-    with _complete_or_nothing(target) as folder:
+    with _written_beside(target) as folder:
         _save(model, loaded, folder)
         for licence in _licences(base):
             shutil.copyfile(licence, folder / licence.name)
@@ -158,25 +159,15 @@ def _hashes(files: list[Path]) -> dict[str, str]:
 
 
 @contextmanager
-def _complete_or_nothing(target: Path) -> Iterator[Path]:
+def _written_beside(target: Path) -> Iterator[Path]:
     """A folder beside `target` that becomes it at the end; an earlier export goes only then."""
     target = target.resolve()
     partial = target.with_name(f".{target.name}.fintunnel-partial")
-    replaced = target.with_name(f".{target.name}.fintunnel-replaced")
     try:
         shutil.rmtree(partial, ignore_errors=True)  # what a killed export left
         partial.mkdir(parents=True)
         yield partial
-        if target.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-            target.rename(replaced)
-        try:
-            partial.rename(target)
-        except BaseException:
-            if replaced.exists():
-                replaced.rename(target)
-            raise
-        shutil.rmtree(replaced, ignore_errors=True)
+        replace_folder(partial, target)
     except OSError as error:
         raise TrainingError(f"无法写入 {target}：{error.strerror or error}") from error
     finally:

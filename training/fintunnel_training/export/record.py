@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fintunnel_training.adapter import BaseInfo
+from fintunnel_training.atomic_files import replacing_file, restore_folder
 from fintunnel_training.errors import TrainingError
 
 __all__ = ["RECORD", "ExportRecord", "Verification", "check_place", "read_record", "write_record"]
@@ -57,18 +57,16 @@ def read_record(folder: Path) -> ExportRecord | None:
 
 def write_record(folder: Path, record: ExportRecord) -> None:
     """Write or replace the record in one step."""
-    partial = folder / f".{RECORD}.partial"
     try:
-        partial.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, folder / RECORD)
+        with replacing_file(folder / RECORD) as partial:
+            partial.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise TrainingError(f"无法写入 {folder / RECORD}：{error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def check_place(folder: Path) -> None:
     """Raise TrainingError unless `folder` is free, or holds an earlier export and nothing else."""
+    restore_folder(folder.resolve(), lambda left: read_record(left) is not None)
     if folder.exists() and not folder.is_dir():
         raise TrainingError(f"--merged {folder} 是一个文件，请换一个目录")
     if not folder.is_dir() or not any(folder.iterdir()):

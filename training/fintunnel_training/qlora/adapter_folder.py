@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from fintunnel.prompt import PROMPT_VERSION
 
 from fintunnel_training.adapter import read_adapter, write_manifest
+from fintunnel_training.atomic_files import replace_folder
 from fintunnel_training.base import LoadedBase
 from fintunnel_training.errors import TrainingError
 from fintunnel_training.instructions import InstructionFile
@@ -104,21 +104,18 @@ def write_adapter_folder(
 
 
 def put_in_place(folder: Path, out: Path) -> None:
-    """Move the complete folder to `out`; an adapter that stood there goes only after that."""
-    backup = out.with_name(f".{out.name}-replaced-{os.getpid()}")
+    """Move the complete folder to `out`.
+
+    Raises:
+        TrainingError: what stands there cannot be replaced; says where the adapter is.
+    """
     try:
-        if out.exists():
-            out.rename(backup)
-        folder.rename(out)
+        replace_folder(folder, out)
     except OSError as error:
         raise TrainingError(
             f"训练已完成，但无法替换 {out}（{error.strerror}，可能正被服务占用）。完整的适配器在 {folder}；"
             "停掉占用它的程序后，再运行同一条命令。"
         ) from error
-    finally:
-        if not out.exists() and backup.exists():  # whatever went wrong, the old one stays
-            backup.rename(out)
-    shutil.rmtree(backup, ignore_errors=True)
 
 
 def _logical_parameters(model: Any) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from fintunnel_training.atomic_files import replacing_file
 from fintunnel_training.errors import TrainingError
 from fintunnel_training.qlora.checkpoints import Best
 from fintunnel_training.qlora.distributed import highest_of_all, is_main, said_once
@@ -84,9 +85,8 @@ class LiveLog(TrainerCallback):  # type: ignore[misc]
                 file.write(log_line(state.log_history[-1]))
             if time.monotonic() - self._drawn >= _CURVE_EVERY_SECONDS:
                 self._drawn = time.monotonic()
-                partial = self._curve.with_name(".loss_curve.png")
-                plot_loss(state.log_history, partial)
-                os.replace(partial, self._curve)
+                with replacing_file(self._curve) as partial:
+                    plot_loss(state.log_history, partial)
 
 
 class BestAdapter(TrainerCallback):  # type: ignore[misc]

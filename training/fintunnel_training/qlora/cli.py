@@ -16,7 +16,6 @@ __all__ = ["train"]
 
 train = typer.Typer(add_completion=False, rich_markup_mode=None, help="训练 4-bit LoRA 适配器")
 
-_SAVE_STEPS = {"t4": 25, "ampere": 50, "cpu": 20}
 _CALIBRATION_ROWS = 200
 
 
@@ -34,7 +33,7 @@ def _train(
         Literal["auto", "never"], typer.Option(help="auto：有检查点就接着训练；never：从头开始")
     ] = "auto",
     mirror: Annotated[Path | None, typer.Option(help="检查点另存一份的目录，如 Google Drive")] = None,
-    save_steps: Annotated[int | None, typer.Option(min=1, help="每隔多少步存一个检查点")] = None,
+    save_steps: Annotated[int | None, typer.Option(help="每隔多少步存一个检查点")] = None,
     eval_data: Annotated[Path | None, typer.Option(help="验证集 JSONL，代替旁边的 X.val.jsonl")] = None,
     report_to: Annotated[list[str] | None, typer.Option(help="另把日志送到 tensorboard、wandb 等，可重复")] = None,
     epochs: Annotated[float | None, typer.Option(help="训练轮数")] = None,
@@ -72,6 +71,7 @@ def _train(
     """QLoRA 训练：NF4 基座 + LoRA，只对答案计算损失。随时可以中断，再运行同一条命令就接着训练。"""
     changes = {name: value for name, value in locals().items() if name in _knobs()}
     from fintunnel_training.base import cuda_capability, default_base
+    from fintunnel_training.option_paths import usable_base
     from fintunnel_training.qlora.options import TrainOptions
     from fintunnel_training.qlora.recipe import load_recipe, preset_for
     from fintunnel_training.qlora.train import train as run
@@ -80,11 +80,10 @@ def _train(
     options = TrainOptions(
         data=data,
         out=out,
-        base=base or default_base(),
+        base=usable_base(base) or default_base(),
         recipe=load_recipe(chosen, changes),
         preset=chosen,
         eval_data=eval_data,
-        save_steps=save_steps or _SAVE_STEPS[chosen],
         resume=resume,
         mirror=mirror,
         report_to=report_to or (),
@@ -133,12 +132,15 @@ def _calibrate(folder: Path, options: TrainOptions) -> None:
     gc.collect()
     torch.cuda.empty_cache()
     typer.echo("用验证集校准概率（--no-calibrate 可跳过）…", err=True)
-    data = options.eval_data or options.data
     try:
-        calibration = calibrate_adapter(folder, data, base=options.base, rows=_CALIBRATION_ROWS)
+        calibration = calibrate_adapter(
+            folder, options.data, eval_data=options.eval_data, base=options.base, rows=_CALIBRATION_ROWS
+        )
     except FinTunnelError as error:
+        validation = f" --eval-data {options.eval_data}" if options.eval_data is not None else ""
         typer.echo(
-            f"没有校准：{error}\n适配器已经可用；以后可以运行 fintunnel calibrate --adapter {folder} --data {data}"
+            f"没有校准：{error}\n适配器已经可用；"
+            f"以后可以运行 fintunnel calibrate --adapter {folder} --data {options.data}{validation}"
         )
         return
     show(calibration, folder)

@@ -28,12 +28,14 @@ _TILE_TOKENS, _TILE_VOCABULARY = 4096, 32768  # trl's chunked_logprob
 class Shape:
     """Of a base: weights that are quantised and those that are not, those of the adapter, and what a token takes.
 
-    `hidden`, `intermediate`: widths; `layers`: blocks; `vocabulary`: tokens.
+    `hidden`, `intermediate`: widths; `layers`: blocks; `vocabulary`: tokens; `adapted_inputs`: widths of what goes into
+    the layers that get an adapter, all added up.
     """
 
     linear_weights: int
     other_weights: int
     adapter_weights: int
+    adapted_inputs: int
     hidden: int
     intermediate: int
     layers: int
@@ -96,6 +98,7 @@ def read_shape(resolved: ResolvedBase, recipe: Recipe) -> Shape:
             recipe.lora_r * (module.in_features + module.out_features) + (module.out_features if recipe.dora else 0)
             for module in adapted
         ),
+        adapted_inputs=sum(module.in_features for module in adapted),
         hidden=text.hidden_size,
         intermediate=max(module.out_features for module in linear.values()),
         layers=text.num_hidden_layers,
@@ -124,14 +127,20 @@ def estimate(shape: Shape, recipe: Recipe, encoded: EncodedRows, *, on_gpu: bool
 
 def _activations(shape: Shape, recipe: Recipe, tokens: int, *, on_gpu: bool) -> int:
     """Of a forward and backward pass over `tokens`; the peak is where the backward pass begins."""
-    # What a block keeps for its backward pass: the inputs of its seven linear layers, which the adapter's dropout keeps
-    # a second time, of its two norms in float32, and the products of attention and of the gate. On a CPU there is
-    # no autocast: whatever goes through the float32 adapter is kept in float32.
+    # What a block keeps for its backward pass: its two norms in float32, the products of attention and of the gate, and
+    # of every adapted layer its input, beside which dropout keeps what it multiplied with (on a GPU a byte for each
+    # number). On a CPU there is no autocast: what goes through the float32 adapter is kept in float32. Layers without
+    # an adapter are frozen and keep nothing.
+    dropout = recipe.lora_dropout > 0
     if on_gpu:
-        block = tokens * (32 * shape.hidden + 12 * shape.intermediate)
+        beside, adapted = 14 * shape.hidden + 9 * shape.intermediate, 3 if dropout else 2
     else:
-        block = tokens * (62 * shape.hidden + 14 * shape.intermediate)
-    kept = tokens * shape.hidden * 2 * shape.layers + block if recipe.gradient_checkpointing else block * shape.layers
+        beside, adapted = 14 * shape.hidden + 6 * shape.intermediate, 8 if dropout else 4
+    blocks = tokens * (beside * shape.layers + adapted * shape.adapted_inputs)
+    if recipe.gradient_checkpointing:  # every block's input, and one block at a time
+        kept = tokens * shape.hidden * 2 * shape.layers + blocks // shape.layers
+    else:
+        kept = blocks
     # trl computes the loss in tiles. Triton's kernels need the tile alone, torch its softmax and gradient in float32.
     tile = min(tokens, _TILE_TOKENS) * min(shape.vocabulary, _TILE_VOCABULARY)
     scores = tile * (2 if on_gpu and find_spec("triton") else 2 + 8 * 4)

@@ -24,7 +24,6 @@ class TrainOptions:
     """where the recipe began"""
     eval_data: Path | None = None
     """None: `X.val.jsonl` beside the data, where there is one"""
-    save_steps: int = 50
     resume: Literal["auto", "never"] = "auto"
     mirror: Path | None = None
     """a second place for checkpoints; a folder named as the adapter is made in it"""

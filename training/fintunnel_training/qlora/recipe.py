@@ -16,7 +16,8 @@ PRESETS: tuple[Preset, ...] = ("t4", "ampere", "cpu")
 
 
 class Recipe(BaseModel):
-    """Everything that decides the adapter besides data and base. Explained knob by knob in `presets/t4.yaml`."""
+    """Everything that decides the adapter besides data and base, and how often it is saved. Explained knob by knob in
+    `presets/t4.yaml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -44,6 +45,7 @@ class Recipe(BaseModel):
     eval_steps: int | None = Field(None, ge=1, le=10_000_000)
     eval_rows: int = Field(ge=0, le=10_000_000)
     early_stopping: int | None = Field(None, ge=1)
+    save_steps: int = Field(ge=1, le=10_000_000)
     seed: int = Field(ge=0, le=2**32 - 1)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fintunnel_training.adapter import MANIFEST
+from fintunnel_training.atomic_files import restore_folder
 from fintunnel_training.errors import OptionError, TrainingError
 from fintunnel_training.qlora.checkpoints import Checkpoint, copy_checkpoint, find_checkpoints, remove_checkpoints
 
@@ -142,18 +143,13 @@ def _short(value: object) -> str:
 
 def check_mirror(mirror: Path, out: Path) -> None:
     """Raise OptionError where the copies would lie in what is replaced at the end, or the other way round."""
-    copies = mirror.resolve()
     for ours in (out, RunFolder(out).path):
-        if copies == ours or ours in copies.parents or copies in ours.parents:
-            raise OptionError(f"--mirror 会把检查点放在 {copies}，与 --out {out} 重叠。请换一个 --mirror。")
+        if mirror == ours or ours in mirror.parents or mirror in ours.parents:
+            raise OptionError(f"--mirror 会把检查点放在 {mirror}，与 --out {out} 重叠。请换一个 --mirror。")
 
 
 def _check_out(out: Path) -> None:
-    for left in out.parent.glob(f".{out.name}-replaced-*"):  # by a process that was killed while it replaced `out`
-        if out.exists():
-            shutil.rmtree(left, ignore_errors=True)
-        elif is_adapter(left):
-            left.rename(out)
+    restore_folder(out, is_adapter)
     if out.exists() and not out.is_dir():
         raise TrainingError(f"--out {out} 是一个文件，请换一个目录")
     if os.path.ismount(out):

@@ -202,7 +202,6 @@ class Session:
             self._evaluated,
             recipe,
             writing=self._run.writing,
-            save_steps=self._options.save_steps,
             callbacks=callbacks,
             report_to=self._options.report_to,
             processes=processes(),

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fintunnel_training.adapter import read_adapter
+from fintunnel_training.atomic_files import replaced_name
 from fintunnel_training.base import LoadedBase, cuda_capability, load_base, load_tokenizer, resolve_base
 from fintunnel_training.errors import AdapterError, DataError, OptionError
 from fintunnel_training.instructions import InstructionFile, read_instructions, split_paths
+from fintunnel_training.option_paths import usable_path
 from fintunnel_training.qlora.adapter_folder import put_in_place, write_adapter_folder
 from fintunnel_training.qlora.checkpoints import Checkpoint
-from fintunnel_training.qlora.distributed import check_launcher, from_main, is_main, local_rank, processes
+from fintunnel_training.qlora.distributed import check_launcher, from_main, is_main, local_rank, processes, said_once
 from fintunnel_training.qlora.encoding import EncodedRows, encode_rows
 from fintunnel_training.qlora.estimate import Estimate, describe, estimate, free_bytes, read_shape
 from fintunnel_training.qlora.evidence import read_training_info
@@ -49,11 +51,9 @@ def train(options: TrainOptions) -> Path:
         KeyboardInterrupt: asked to stop; a checkpoint has been saved.
     """
     check_launcher()
-    out = options.out.resolve()
-    mirror = options.mirror / out.name if options.mirror else None
+    out, mirror = _places(options)
     if options.dry_run:
         if is_main():
-            _check_places(out, mirror)
             _prepare(options)
         return options.out
     recipe = options.recipe
@@ -61,7 +61,6 @@ def train(options: TrainOptions) -> Path:
     with ExitStack() as stack:
 
         def begin() -> tuple[RunFolder, _Rows]:
-            _check_places(out, mirror)
             return stack.enter_context(open_run_folder(out)), _prepare(options)
 
         # Of several processes the first one keeps the folder; the others only read in it.
@@ -105,9 +104,19 @@ class _Rows(NamedTuple):
     estimated: Estimate
 
 
-def _check_places(out: Path, mirror: Path | None) -> None:
-    if mirror is not None:
-        check_mirror(mirror, out)
+def _places(options: TrainOptions) -> tuple[Path, Path | None]:
+    """Where the adapter goes, and this run's copies of checkpoints."""
+    try:
+        usable_path(options.data, "--data")
+        out = usable_path(options.out, "--out")
+        usable_path(replaced_name(out), "--out")
+        mirror = None
+        if options.mirror is not None:
+            mirror = usable_path(options.mirror / out.name, "--mirror")
+            check_mirror(mirror, out)
+    except OptionError as error:
+        raise said_once(error) from error.__cause__
+    return out, mirror
 
 
 def _prepare(options: TrainOptions) -> _Rows:
@@ -173,7 +182,8 @@ def _identity(rows: _Rows, base: LoadedBase, recipe: Recipe) -> dict[str, Any]:
     """What must be the same for a run to go on. How the rows of a step are divided may differ: out of memory, a run
     goes on with smaller batches."""
     knobs = recipe.model_dump(mode="json")
-    del knobs["gradient_checkpointing"]  # changes memory and time, not the adapter
+    for name in ("gradient_checkpointing", "save_steps"):  # change memory, time and safety, not the adapter
+        del knobs[name]
     knobs["rows_per_step"] = knobs.pop("batch_size") * knobs.pop("accumulation") * processes()
     return {
         "data_sha256": rows.data.sha256,

@@ -32,7 +32,6 @@ def build_trainer(
     recipe: Recipe,
     *,
     writing: Path,
-    save_steps: int,
     callbacks: Sequence[Any],
     report_to: Sequence[str] = (),
     processes: int = 1,
@@ -85,7 +84,7 @@ def build_trainer(
         logging_steps=1,
         logging_nan_inf_filter=False,  # it would hide NaN losses
         save_strategy="steps",
-        save_steps=save_steps,
+        save_steps=recipe.save_steps,
         save_total_limit=None,  # sealed checkpoints are moved out of its sight
         report_to=list(report_to) or "none",
         disable_tqdm=True,  # the progress callback has the bar

@@ -14,7 +14,7 @@ from fintunnel.chinese import LABELS_ZH
 from fintunnel.prompt import render_prompt
 from fintunnel.wire import Direction, Impact, NewsRequest
 
-from fintunnel_training.dataset.atomic_files import replacing
+from fintunnel_training.atomic_files import replacing
 from fintunnel_training.dataset.card_markdown import card_markdown
 from fintunnel_training.errors import DataError, OptionError
 from fintunnel_training.instructions import InstructionRow, card_path, read_instructions, split_paths
