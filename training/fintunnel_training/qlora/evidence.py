@@ -81,22 +81,21 @@ def plot_loss(log_history: list[dict[str, Any]], path: Path) -> None:
     """Loss by step, its running mean and the evaluations, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     history = [entry for entry in log_history if "loss" in entry]
     evaluations = [entry for entry in log_history if "eval_loss" in entry]
     steps = [entry["step"] for entry in history]
     losses = [entry["loss"] for entry in history]
-    window = min(len(losses), max(5, len(losses) // 20))
-    means = [
-        sum(losses[max(0, i - window + 1) : i + 1]) / len(losses[max(0, i - window + 1) : i + 1])
-        for i in range(len(losses))
-    ]
+    window = max(5, len(losses) // 20)
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.plot(steps, losses, color="#9db8d9", linewidth=1, label="loss per step")
-    if window > 1:  # one step has no mean
-        axes.plot(steps, means, color="#1f4e8c", linewidth=2, label=f"mean of {window} steps")
+    marker = "o" if len(losses) <= 60 else ""  # where they do not touch; a single step has no line
+    axes.plot(steps, losses, color="#9db8d9", linewidth=1, marker=marker, markersize=3, label="loss per step")
+    if len(losses) >= 2 * window:  # while it fills, a mean of the past only lags behind
+        means = [sum(losses[end - window : end]) / window for end in range(window, len(losses) + 1)]
+        axes.plot(steps[window - 1 :], means, color="#1f4e8c", linewidth=2, label=f"mean of the last {window} steps")
     if evaluations:
         axes.plot(
             [entry["step"] for entry in evaluations],
@@ -107,6 +106,7 @@ def plot_loss(log_history: list[dict[str, Any]], path: Path) -> None:
         )
     axes.set(xlabel="step", ylabel="loss (answers only)", title="Training loss")
     axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120, format="png")
