@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 from fintunnel_training.adapter import file_sha256
 
-from tests.e2e.conftest import fintunnel
-
 pytestmark = pytest.mark.e2e
 
 STEPS = 8
@@ -57,7 +55,7 @@ def test_two_processes_learn_as_one_with_the_same_rows_a_step(
     # Dropout draws other numbers in each process; it does not show in the first steps.
     one, steps = tmp_path / "one", 3
     arguments = ("--batch-size", "2", "--max-steps", str(steps), "--out", str(one))
-    done = fintunnel("train", "--data", str(instructions), *RECIPE, *arguments)
+    done = launched((sys.executable, "-m", "fintunnel"), "train", "--data", str(instructions), *RECIPE, *arguments)
     assert done.returncode == 0, done.stderr
     # bf16 activations: sums taken in another order differ by a few thousandths.
     by_two, by_one = ([loss for _, loss, _ in losses(folder)] for folder in (undisturbed, one))
