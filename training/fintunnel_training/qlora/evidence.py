@@ -105,7 +105,8 @@ def plot_loss(log_history: list[dict[str, Any]], path: Path) -> None:
             label="validation",
         )
     axes.set(xlabel="step", ylabel="loss (answers only)", title="Training loss")
-    axes.set_ylim(bottom=0)
+    shown = [value for value in (*losses, *(entry["eval_loss"] for entry in evaluations)) if math.isfinite(value)]
+    axes.set_ylim(0, 1.1 * max(shown, default=0.0) or 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
