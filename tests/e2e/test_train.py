@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from fintunnel.prompt import PROMPT_VERSION, Message, render_prompt
 from fintunnel_training.adapter import read_adapter
-from fintunnel_training.base import LoadedBase, prompt_text, prompt_tokens
+from fintunnel_training.base import LoadedBase, load_base, prompt_text, prompt_tokens
 from fintunnel_training.instructions import InstructionRow, read_instructions
 from fintunnel_training.qlora.encoding import IGNORED, encode_rows
 from fintunnel_training.qlora.evidence import TrainingInfo
-from fintunnel_training.qlora.trainer import lora_weights_to_float32
+from fintunnel_training.qlora.trainer import keep_layout_of_training, lora_weights_to_float32
 
 from tests.e2e.conftest import fintunnel
 
@@ -149,6 +149,29 @@ def test_adapter_weights_become_float32() -> None:
     lora_weights_to_float32(model)
     assert {p.dtype for p in model["lora"].parameters()} == {torch.float32}
     assert {p.dtype for p in model["base"].parameters()} == {torch.bfloat16}
+
+
+def test_an_evaluation_does_not_change_the_gradients_after_it() -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    lora = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    model = get_peft_model(load_base("embedded").model, lora)
+    keep_layout_of_training(model)
+    ids = torch.arange(100, 116)[None]
+
+    def gradients() -> list[torch.Tensor]:
+        model.train()
+        model.zero_grad()
+        model(input_ids=ids, labels=ids).loss.backward()
+        return [parameter.grad.clone() for parameter in model.parameters() if parameter.requires_grad]
+
+    before = gradients()
+    model.eval()
+    with torch.no_grad():
+        model(input_ids=ids)
+    assert all(torch.equal(a, b) for a, b in zip(before, gradients(), strict=True))
 
 
 def test_bad_input_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from fintunnel_training.qlora.checkpoints import writing_checkpoint
 from fintunnel_training.qlora.encoding import EncodedRows
 from fintunnel_training.qlora.recipe import Recipe
 
-__all__ = ["build_trainer", "count_steps", "lora_weights_to_float32", "target_modules"]
+__all__ = ["build_trainer", "count_steps", "keep_layout_of_training", "lora_weights_to_float32", "target_modules"]
 
 
 def count_steps(rows: int, recipe: Recipe, processes: int = 1) -> int:
@@ -113,6 +113,7 @@ def build_trainer(
     trainer.loraplus_ratio = recipe.loraplus_ratio
     trainer.remove_callback(PrinterCallback)  # prints every log entry as a dict
     lora_weights_to_float32(trainer.model)
+    keep_layout_of_training(trainer.model)
     return trainer
 
 
@@ -158,6 +159,14 @@ def target_modules(model: Any, targets: str) -> str | list[str]:
     if not names:
         raise BaseModelError("这个基座里找不到注意力层的线性变换，请用 --targets all-linear。")
     return sorted(names)
+
+
+def keep_layout_of_training(model: Any) -> None:
+    """On a CPU with AVX512-BF16, the first evaluation makes bitsandbytes lay out the 4-bit weights for inference. It
+    does not undo that for the next step, whose gradients then stop at every 4-bit layer without an error."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def lora_weights_to_float32(model: Any) -> None:
