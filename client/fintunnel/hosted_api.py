@@ -1,10 +1,15 @@
-"""What the hosted DeepSeek API is asked, and what its answers become. Pure: no network here."""
+"""What the hosted DeepSeek API is asked, and what its answers become. Pure: no network here.
+
+`analysis_from_text` validates an answer that a model wrote as JSON by itself; the server uses it too, for upstream
+servers that cannot score.
+"""
 
 from __future__ import annotations
 
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,9 +30,9 @@ from fintunnel.wire import (
     Usage,
 )
 
-__all__ = ["analysis_from", "analyze_body", "chat_body", "chat_text"]
+__all__ = ["STRUCTURE_TOKENS", "analysis_from", "analysis_from_text", "analyze_body", "chat_body", "chat_text"]
 
-_STRUCTURE_TOKENS = 96  # the JSON around the text of an answer
+STRUCTURE_TOKENS = 96  # the JSON around the text of an answer that a model writes as a whole
 
 
 class _NewsReply(BaseModel):
@@ -36,14 +41,14 @@ class _NewsReply(BaseModel):
     impact: Impact
     direction: Direction
     signals: Signals | None = None
-    rationale: str
+    rationale: str | None = None
 
 
 class _ReportReply(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     citations: list[int]
-    answer: str
+    answer: str | None = None
 
 
 def chat_body(model: str, messages: list[Message], max_tokens: int, temperature: float) -> dict[str, Any]:
@@ -60,7 +65,7 @@ def chat_body(model: str, messages: list[Message], max_tokens: int, temperature:
 
 def analyze_body(model: str, request: NewsRequest | ReportRequest) -> dict[str, Any]:
     messages = render_prompt(request).messages()
-    body = chat_body(model, messages, request.max_tokens + _STRUCTURE_TOKENS, 0.0)
+    body = chat_body(model, messages, request.max_tokens + STRUCTURE_TOKENS, 0.0)
     return body | {"response_format": {"type": "json_object"}}
 
 
@@ -78,7 +83,7 @@ def chat_text(answer: dict[str, Any]) -> str:
 def analysis_from(
     answer: dict[str, Any], request: NewsRequest | ReportRequest, model: str, started: float
 ) -> NewsAnalysis | ReportAnswer:
-    """Validate the model's JSON. Its probabilities are null: numbers that a model writes are not probabilities.
+    """The analysis in a chat completion of the hosted API.
 
     `started`: `time.monotonic()` before the request.
 
@@ -93,8 +98,23 @@ def analysis_from(
         "usage": _usage(answer.get("usage")),
         "timing_ms": Timing(queue=0.0, model=round(seconds * 1000, 1), total=round(seconds * 1000, 1)),
     }
+    return analysis_from_text(text, request, common)
+
+
+def analysis_from_text(
+    text: str, request: NewsRequest | ReportRequest, common: Mapping[str, Any]
+) -> NewsAnalysis | ReportAnswer:
+    """Validate the JSON that a model wrote, alone or within prose or a code fence. Its probabilities are null:
+    numbers that a model writes are not probabilities.
+
+    Args:
+        common: the answer's other fields (`id`, `model`, `usage`, `timing_ms` …).
+
+    Raises:
+        MalformedAnswerError: no JSON, or not what was asked for.
+    """
     try:
-        parsed = json.loads(text)
+        parsed = _json_in(text)
         if isinstance(request, NewsRequest):
             return _news(_NewsReply.model_validate(parsed), request, common)
         return _report(_ReportReply.model_validate(parsed), request, common)
@@ -106,6 +126,14 @@ def analysis_from(
         raise MalformedAnswerError("模型没有按要求输出 JSON") from error
 
 
+def _json_in(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        parsed, _ = json.JSONDecoder().raw_decode(text, text.index("{"))
+        return parsed
+
+
 def _usage(counts: object) -> Usage:
     """The API's token counts; what it does not count is 0."""
     given = counts if isinstance(counts, dict) else {}
@@ -113,7 +141,9 @@ def _usage(counts: object) -> Usage:
     return Usage(**{name: value if isinstance(value, int) and value >= 0 else 0 for name, value in values.items()})
 
 
-def _news(reply: _NewsReply, request: NewsRequest, common: dict[str, Any]) -> NewsAnalysis:
+def _news(reply: _NewsReply, request: NewsRequest, common: Mapping[str, Any]) -> NewsAnalysis:
+    if request.explain and reply.rationale is None:
+        raise MalformedAnswerError("模型的 JSON 不符合约定：缺少 rationale")
     signals = None
     if request.context is not None and reply.signals is not None:
         signals = [signal for signal in SIGNALS if getattr(reply.signals, signal)]
@@ -129,7 +159,9 @@ def _news(reply: _NewsReply, request: NewsRequest, common: dict[str, Any]) -> Ne
     )
 
 
-def _report(reply: _ReportReply, request: ReportRequest, common: dict[str, Any]) -> ReportAnswer:
+def _report(reply: _ReportReply, request: ReportRequest, common: Mapping[str, Any]) -> ReportAnswer:
+    if request.explain and reply.answer is None:
+        raise MalformedAnswerError("模型的 JSON 不符合约定：缺少 answer")
     citations = sorted(set(reply.citations))
     if any(not 0 <= index < len(request.passages) for index in citations):
         raise MalformedAnswerError("模型引用了不存在的资料编号")
