@@ -14,7 +14,9 @@ ATTENTION = LAYERS * 4 * HIDDEN
 ALL_LINEAR = LAYERS * (6 * HIDDEN + INTERMEDIATE)
 
 
-def estimated(adapted_inputs: int, *, on_gpu: bool = False, tokens: int = 512, **knobs: Any) -> Estimate:
+def estimated(
+    adapted_inputs: int, *, on_gpu: bool = False, lengths: tuple[int, ...] = (512, 512), **knobs: Any
+) -> Estimate:
     shape = Shape(
         linear_weights=106_000_000,
         other_weights=28_000_000,
@@ -25,9 +27,9 @@ def estimated(adapted_inputs: int, *, on_gpu: bool = False, tokens: int = 512, *
         layers=LAYERS,
         vocabulary=49152,
     )
-    row = {"input_ids": [1] * tokens, "labels": [1] * tokens}
+    rows = [{"input_ids": [1] * tokens, "labels": [1] * tokens} for tokens in lengths]
     recipe = load_recipe("cpu", {"batch_size": 2, **knobs})
-    return estimate(shape, recipe, EncodedRows([row] * 4, 0, 0), on_gpu=on_gpu)
+    return estimate(shape, recipe, EncodedRows(rows, 0, 0), on_gpu=on_gpu)
 
 
 @pytest.mark.parametrize("on_gpu", [False, True])
@@ -40,6 +42,15 @@ def test_layers_without_an_adapter_keep_nothing(on_gpu: bool) -> None:
 def test_dropout_keeps_its_numbers_too() -> None:
     with_it, without = estimated(ALL_LINEAR).activations, estimated(ALL_LINEAR, lora_dropout=0.0).activations
     assert with_it - without == 2 * 512 * 4 * ALL_LINEAR
+
+
+def test_rows_of_many_lengths_leave_gaps_on_a_cpu() -> None:
+    even, mixed = (estimated(ALL_LINEAR, lengths=lengths).activations for lengths in ((512, 512), (300, 512)))
+    assert mixed == pytest.approx(1.25 * even)
+    even, mixed = (
+        estimated(ALL_LINEAR, on_gpu=True, lengths=lengths).activations for lengths in ((512, 512), (300, 512))
+    )
+    assert mixed == even
 
 
 def test_checkpointing_keeps_one_block_at_a_time() -> None:

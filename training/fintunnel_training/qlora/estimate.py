@@ -21,6 +21,7 @@ __all__ = ["Estimate", "Shape", "describe", "estimate", "free_bytes", "numbers",
 
 _NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # per weight: 4 bits, and double-quantised scales of blocks of 64
 _GIB = 2**30
+_GAPS = 1.25  # on a CPU, what batches of other lengths leave free is not all of use to the next (measured)
 _TILE_TOKENS, _TILE_VOCABULARY = 4096, 32768  # trl's chunked_logprob
 
 
@@ -109,7 +110,10 @@ def read_shape(resolved: ResolvedBase, recipe: Recipe) -> Shape:
 def estimate(shape: Shape, recipe: Recipe, encoded: EncodedRows, *, on_gpu: bool, processes: int = 1) -> Estimate:
     """Memory of one process at its peak, and the size of the run."""
     per_weight = _NF4_BYTES if recipe.quantization == "nf4" else 2
-    longest = max(len(row["input_ids"]) for row in encoded.rows)
+    lengths = {len(row["input_ids"]) for row in encoded.rows}
+    activations = _activations(shape, recipe, recipe.batch_size * max(lengths), on_gpu=on_gpu)
+    if len(lengths) > 1 and not on_gpu:
+        activations = math.ceil(activations * _GAPS)
     steps = count_steps(len(encoded.rows), recipe, processes)
     rows_per_step = recipe.batch_size * recipe.accumulation * processes
     eight_bit = on_gpu and recipe.optimizer == "paged_adamw_8bit"
@@ -117,7 +121,7 @@ def estimate(shape: Shape, recipe: Recipe, encoded: EncodedRows, *, on_gpu: bool
         weights=math.ceil(shape.linear_weights * per_weight + shape.other_weights * 2),
         adapter=shape.adapter_weights * 8,
         optimizer=shape.adapter_weights * (2 if eight_bit else 8),
-        activations=_activations(shape, recipe, recipe.batch_size * longest, on_gpu=on_gpu),
+        activations=activations,
         overhead=(600 if on_gpu else 1150) * 2**20,
         steps=steps,
         tokens=round(encoded.tokens / len(encoded.rows) * rows_per_step * steps),
