@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import uvicorn
@@ -27,10 +28,17 @@ class LiveApp:
 
 
 @contextmanager
-def run_app(engine: Engine, *, api_key: str | None) -> Iterator[LiveApp]:
-    settings = ServerSettings.model_validate({"api_key": api_key})
+def run_app(
+    engine: Engine,
+    *,
+    api_key: str | None,
+    load_adapter: Callable[[str, Path], None] | None = None,
+    **options: object,
+) -> Iterator[LiveApp]:
+    """`options`: fields of the settings."""
+    settings = ServerSettings.model_validate({"api_key": api_key, **options})
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, engine), port=port, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(create_app(settings, engine, load_adapter), port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

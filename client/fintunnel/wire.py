@@ -19,6 +19,8 @@ __all__ = [
     "HORIZON_MIN",
     "IMPACTS",
     "SIGNALS",
+    "AdapterLoad",
+    "AdapterLoaded",
     "AnalyzeRequest",
     "AnalyzeResponse",
     "ChatChoice",
@@ -256,6 +258,23 @@ class ChatCompletion(_Wire):
     usage: ChatUsage
 
 
+# --- /admin/adapters ----------------------------------------------------------------------------------
+
+AdapterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
+
+
+class AdapterLoad(_Wire):
+    """`name`: what requests call the adapter; `folder`: of the adapter, directly under the server's adapter root,
+    where it is called otherwise."""
+
+    name: AdapterName
+    folder: AdapterName | None = None
+
+
+class AdapterLoaded(_Wire):
+    name: str
+
+
 # --- errors -----------------------------------------------------------------------------------------
 
 
@@ -269,6 +288,10 @@ class ErrorCode(StrEnum):
     BODY_TOO_LARGE = "body_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     PROMPT_TOO_LONG = "prompt_too_long"
+    QUEUE_FULL = "queue_full"
+    NO_CAPACITY = "no_capacity"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    UPSTREAM_FAILED = "upstream_failed"
     NOT_READY = "not_ready"
     INTERNAL = "internal_error"
 

@@ -3,31 +3,54 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fintunnel.errors import PromptRejectedError, PromptTooLongError
+from fintunnel.errors import MalformedAnswerError, PromptRejectedError, PromptTooLongError
 from fintunnel.wire import ErrorBody, ErrorCode, ErrorDetail
+from fintunnel_training.errors import AdapterError
 from starlette.exceptions import HTTPException
 
-__all__ = ["ApiError", "add_error_handlers", "error_response", "internal_error", "request_id"]
+from fintunnel_server.errors import EngineBusy, EngineFull, UpstreamError, UpstreamOverloaded
+
+__all__ = ["ApiError", "add_error_handlers", "error_body", "error_response", "internal_error", "request_id"]
 
 logger = logging.getLogger("fintunnel.server")
 
-_TYPES = {401: "authentication_error", 404: "not_found_error", 500: "server_error", 503: "server_error"}
+_TYPES = {
+    401: "authentication_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    503: "server_error",
+    504: "server_error",
+}
 
 
 class ApiError(Exception):
-    """Raised by routes and dependencies; becomes the error body."""
+    """Raised by routes and dependencies; becomes the error body. `retry_after` in seconds."""
 
-    def __init__(self, status: int, code: ErrorCode, message: str, param: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: ErrorCode,
+        message: str,
+        param: str | None = None,
+        *,
+        retry_after: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.param = param
+        self.retry_after = retry_after
+        self.headers = headers or {}
 
 
 def request_id(request: Request) -> str:
@@ -37,59 +60,112 @@ def request_id(request: Request) -> str:
 def error_response(
     request: Request, status: int, code: ErrorCode, message: str, param: str | None = None
 ) -> JSONResponse:
-    body = ErrorBody(
-        error=ErrorDetail(
-            message=message,
-            type=_TYPES.get(status, "invalid_request_error"),
-            code=code,
-            param=param,
-            request_id=request_id(request),
-        )
-    )
-    headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
-    return JSONResponse(body.model_dump(mode="json"), status_code=status, headers=headers)
+    return _response(request, ApiError(status, code, message, param))
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    @app.exception_handler(ApiError)
-    async def api_error(request: Request, error: ApiError) -> JSONResponse:
-        return error_response(request, error.status, error.code, error.message, error.param)
-
-    @app.exception_handler(PromptTooLongError)
-    async def prompt_too_long(request: Request, error: PromptTooLongError) -> JSONResponse:
-        return error_response(request, 422, ErrorCode.PROMPT_TOO_LONG, str(error))
-
-    @app.exception_handler(PromptRejectedError)
-    async def prompt_rejected(request: Request, error: PromptRejectedError) -> JSONResponse:
-        return error_response(request, 422, ErrorCode.INVALID_REQUEST, str(error), "messages")
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            return error_response(request, 400, ErrorCode.INVALID_JSON, "请求体不是有效的 JSON")
-        # The location and the rule, never the input: what a caller sent is not echoed.
-        where = ".".join(str(part) for part in first["loc"] if part not in ("body", "news", "report"))
-        if first["type"].startswith("union_tag"):
-            where, rule = "task", '应为 "news" 或 "report"'
-        else:
-            rule = first["msg"]
-        return error_response(request, 422, ErrorCode.INVALID_REQUEST, f"{where or '请求体'}：{rule}", where or None)
-
-    @app.exception_handler(HTTPException)
-    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
-        if error.status_code == HTTPStatus.NOT_FOUND:
-            return error_response(request, 404, ErrorCode.NOT_FOUND, "没有这个地址")
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            response = error_response(request, 405, ErrorCode.METHOD_NOT_ALLOWED, "这个地址不支持该方法")
-            response.headers.update(error.headers or {})
-            return response
-        if error.status_code == HTTPStatus.BAD_REQUEST:
-            return error_response(request, 400, ErrorCode.INVALID_JSON, "请求体无法解析，应是 UTF-8 的 JSON")
-        return error_response(request, error.status_code, ErrorCode.INVALID_REQUEST, str(error.detail))
+def error_body(request: Request, error: Exception) -> ErrorBody:
+    """What an error is to the caller. One that nobody foresaw goes to the log, and its number to the caller."""
+    known = _known(error)
+    if known is None:
+        number = request_id(request)
+        logger.error("request %s failed", number, exc_info=error)
+        known = ApiError(500, ErrorCode.INTERNAL, f"服务内部出错，日志里的编号是 {number}")
+    return _body(request, known)
 
 
 def internal_error(request: Request, error: Exception) -> JSONResponse:
-    """The answer to a failure that nobody foresaw: its details go to the log, its number to the caller."""
-    logger.error("request %s failed", request_id(request), exc_info=error)
-    return error_response(request, 500, ErrorCode.INTERNAL, f"服务内部出错，日志里的编号是 {request_id(request)}")
+    """The answer to a failure that nobody foresaw."""
+    return JSONResponse(error_body(request, error).model_dump(mode="json"), status_code=500)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        known = _known(error)
+        assert known is not None  # it is registered for these alone
+        return _response(request, known)
+
+    for kind in (
+        ApiError,
+        PromptTooLongError,
+        PromptRejectedError,
+        MalformedAnswerError,
+        AdapterError,
+        EngineBusy,
+        EngineFull,
+        UpstreamError,
+        RequestValidationError,
+        HTTPException,
+    ):
+        app.add_exception_handler(kind, answer)
+
+
+def _known(error: Exception) -> ApiError | None:
+    match error:
+        case ApiError():
+            return error
+        case PromptTooLongError():
+            return ApiError(422, ErrorCode.PROMPT_TOO_LONG, str(error))
+        case PromptRejectedError():
+            return ApiError(422, ErrorCode.INVALID_REQUEST, str(error), "messages")
+        case AdapterError():
+            return ApiError(422, ErrorCode.INVALID_REQUEST, str(error), "folder")
+        case EngineBusy():
+            return ApiError(429, ErrorCode.QUEUE_FULL, str(error), retry_after=error.retry_after)
+        case EngineFull():
+            return ApiError(503, ErrorCode.NO_CAPACITY, str(error), retry_after=5.0)
+        case UpstreamError():
+            logger.warning("upstream: %s %s", error, error.detail)
+            retry_after = error.retry_after if isinstance(error, UpstreamOverloaded) else None
+            return ApiError(503, ErrorCode.UPSTREAM_FAILED, str(error), retry_after=retry_after)
+        case MalformedAnswerError():
+            return ApiError(503, ErrorCode.UPSTREAM_FAILED, str(error))
+        case RequestValidationError():
+            return _invalid(error)
+        case HTTPException():
+            return _http(error)
+    return None
+
+
+def _invalid(error: RequestValidationError) -> ApiError:
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return ApiError(400, ErrorCode.INVALID_JSON, "请求体不是有效的 JSON")
+    # The location and the rule, never the input: what a caller sent is not echoed.
+    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "news", "report"))
+    if first["type"].startswith("union_tag"):
+        where, rule = "task", '应为 "news" 或 "report"'
+    else:
+        rule = first["msg"]
+    return ApiError(422, ErrorCode.INVALID_REQUEST, f"{where or '请求体'}：{rule}", where or None)
+
+
+def _http(error: HTTPException) -> ApiError:
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return ApiError(404, ErrorCode.NOT_FOUND, "没有这个地址")
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            return ApiError(405, ErrorCode.METHOD_NOT_ALLOWED, "这个地址不支持该方法", headers=error.headers)
+        case HTTPStatus.BAD_REQUEST:
+            return ApiError(400, ErrorCode.INVALID_JSON, "请求体无法解析，应是 UTF-8 的 JSON")
+    return ApiError(error.status_code, ErrorCode.INVALID_REQUEST, str(error.detail))
+
+
+def _body(request: Request, error: ApiError) -> ErrorBody:
+    return ErrorBody(
+        error=ErrorDetail(
+            message=error.message,
+            type=_TYPES.get(error.status, "invalid_request_error"),
+            code=error.code,
+            param=error.param,
+            request_id=request_id(request),
+        )
+    )
+
+
+def _response(request: Request, error: ApiError) -> JSONResponse:
+    headers = dict(error.headers)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    return JSONResponse(_body(request, error).model_dump(mode="json"), status_code=error.status, headers=headers)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, FastAPI, Response
+from fastapi import APIRouter, Body, Depends, FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
 from fintunnel.wire import (
     BASE_ADAPTER,
     DEFAULT_MODEL_NAME,
+    AdapterLoad,
+    AdapterLoaded,
     AnalyzeRequest,
     ChatCompletion,
     ChatRequest,
@@ -21,19 +25,26 @@ from fintunnel.wire import (
     ReportAnswer,
 )
 
+from fintunnel_server.adapter_root import folder_under
 from fintunnel_server.analyze import analyze
 from fintunnel_server.api_errors import ApiError, add_error_handlers
 from fintunnel_server.engine import Engine
+from fintunnel_server.limits import until_gone
 from fintunnel_server.openai_api import complete_chat
-from fintunnel_server.security import limit_body, require_key, tag_request
+from fintunnel_server.progress import Progress
+from fintunnel_server.security import LimitBody, TagRequest, require_key
 from fintunnel_server.settings import ServerSettings
+from fintunnel_server.sse import analysis_events
 
 __all__ = ["create_app"]
 
 logger = logging.getLogger("fintunnel.server")
 
 
-def create_app(settings: ServerSettings, engine: Engine) -> FastAPI:
+def create_app(
+    settings: ServerSettings, engine: Engine, load_adapter: Callable[[str, Path], None] | None = None
+) -> FastAPI:
+    """`load_adapter`: adds an adapter folder by name; there is a route for it where `settings.adapter_root` is set."""
     ready = asyncio.Event()
 
     @asynccontextmanager
@@ -43,20 +54,23 @@ def create_app(settings: ServerSettings, engine: Engine) -> FastAPI:
         yield
         ready.clear()
         self_test.cancel()
-        engine.close()
+        await engine.close()
 
     # No /docs yet: its assets come from a CDN that many of the users cannot reach.
     app = FastAPI(title="FinTunnel", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False  # a redirect would send callers to whatever Host they named
     add_error_handlers(app)
-    app.middleware("http")(limit_body(settings.max_body_bytes))
-    app.middleware("http")(tag_request)  # added last, runs first: the refusals above carry an id too
-    app.include_router(_open_routes(ready))
-    app.include_router(_routes(settings, engine), dependencies=[Depends(require_key(settings.api_key))])
+    app.add_middleware(LimitBody, max_bytes=settings.max_body_bytes)
+    app.add_middleware(TagRequest)  # added last, runs first: the refusals above carry an id too
+    app.include_router(_open_routes(engine, ready))
+    guarded = [Depends(require_key(settings.api_key))]
+    app.include_router(_routes(settings, engine), dependencies=guarded)
+    if load_adapter is not None and settings.adapter_root is not None:
+        app.include_router(_admin_routes(settings.adapter_root, load_adapter), dependencies=guarded)
     return app
 
 
-def _open_routes(ready: asyncio.Event) -> APIRouter:
+def _open_routes(engine: Engine, ready: asyncio.Event) -> APIRouter:
     router = APIRouter()
 
     @router.head("/health", include_in_schema=False)
@@ -69,6 +83,7 @@ def _open_routes(ready: asyncio.Event) -> APIRouter:
     async def is_ready() -> Response:
         if not ready.is_set():
             raise ApiError(503, ErrorCode.NOT_READY, "模型还没有就绪，请稍候再试")
+        await engine.check()
         return Response()
 
     return router
@@ -78,27 +93,56 @@ def _routes(settings: ServerSettings, engine: Engine) -> APIRouter:
     router = APIRouter()
 
     @router.post("/analyze")
-    async def analyze_one(request: Annotated[AnalyzeRequest, Body()]) -> NewsAnalysis | ReportAnswer:
-        adapter = _adapter(engine, request.adapter, param="adapter")
-        return await analyze(request, engine, adapter=adapter, max_prompt_tokens=settings.max_prompt_tokens)
+    async def analyze_one(body: Annotated[AnalyzeRequest, Body()], request: Request) -> NewsAnalysis | ReportAnswer:
+        adapter = _adapter(engine, body.adapter, param="adapter")
+        progress = Progress(settings.request_timeout)
+        parts = analyze(body, engine, adapter=adapter, max_prompt_tokens=settings.max_prompt_tokens)
+        return await until_gone(request, progress.last(parts))
+
+    @router.post("/analyze/stream")
+    async def analyze_stream(body: Annotated[AnalyzeRequest, Body()], request: Request) -> StreamingResponse:
+        adapter = _adapter(engine, body.adapter, param="adapter")
+        parts = analyze(body, engine, adapter=adapter, max_prompt_tokens=settings.max_prompt_tokens)
+        return StreamingResponse(
+            analysis_events(request, Progress(settings.request_timeout), parts),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
 
     @router.post("/v1/chat/completions")
-    async def chat(request: ChatRequest) -> ChatCompletion:
-        name = None if request.model == DEFAULT_MODEL_NAME else request.model
+    async def chat(body: ChatRequest, request: Request) -> ChatCompletion:
+        name = None if body.model == DEFAULT_MODEL_NAME else body.model
         adapter = _adapter(engine, name, param="model")
-        return await complete_chat(request, engine, adapter=adapter, max_prompt_tokens=settings.max_prompt_tokens)
+        progress = Progress(settings.request_timeout)
+        completion = complete_chat(
+            body, engine, adapter=adapter, max_prompt_tokens=settings.max_prompt_tokens, progress=progress
+        )
+        return await until_gone(request, completion)
+
+    return router
+
+
+def _admin_routes(root: Path, load_adapter: Callable[[str, Path], None]) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/admin/adapters")
+    async def add_adapter(body: AdapterLoad) -> AdapterLoaded:
+        folder = folder_under(root, body.folder or body.name)
+        await asyncio.to_thread(load_adapter, body.name, folder)  # the others are answered meanwhile
+        return AdapterLoaded(name=body.name)
 
     return router
 
 
 def _adapter(engine: Engine, name: str | None, *, param: str) -> str | None:
     """The adapter that a request's name means; None is the bare base."""
+    info = engine.info
     if name is None:
-        return engine.info.default_adapter
-    if name == BASE_ADAPTER:
+        return info.default_adapter
+    if name == BASE_ADAPTER and info.has_base:
         return None
-    if name not in engine.info.adapters:
-        known = "、".join([*engine.info.adapters, BASE_ADAPTER])
+    if name not in info.adapters:
+        known = "、".join([*info.adapters, *([BASE_ADAPTER] if info.has_base else [])])
         raise ApiError(404, ErrorCode.UNKNOWN_MODEL, f"没有这个模型，可用的是：{known}", param)
     return name
 
@@ -106,13 +150,10 @@ def _adapter(engine: Engine, name: str | None, *, param: str) -> str | None:
 async def _self_test(settings: ServerSettings, engine: Engine, ready: asyncio.Event) -> None:
     """Ready means that the model has answered, not that a file was loaded."""
     request = NewsRequest(text="现货黄金短线走高。", explain=False)
+    adapter = engine.info.default_adapter
     try:
-        await analyze(
-            request,
-            engine,
-            adapter=engine.info.default_adapter,
-            max_prompt_tokens=settings.max_prompt_tokens,
-        )
+        async for _ in analyze(request, engine, adapter=adapter, max_prompt_tokens=settings.max_prompt_tokens):
+            pass
     except Exception:
         logger.exception("the model failed its self-test; /ready stays 503")
         return

@@ -8,7 +8,6 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -22,24 +21,41 @@ serve = typer.Typer(add_completion=False, rich_markup_mode=None, help="启动 /a
 
 @serve.callback(invoke_without_command=True)
 def _serve(
-    adapter: Annotated[Path | None, typer.Option(help="适配器目录；不给则只用基座")] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(help="适配器目录，或 名字=目录；可重复，第一个是默认的；不给则只用基座"),
+    ] = None,
     base: Annotated[
         str | None, typer.Option(help="embedded、本地目录或模型 ID；默认有 GPU 用 deepseek-llm-7b-chat，否则 embedded")
     ] = None,
     host: Annotated[str, typer.Option(help="监听地址；非本机地址须设 FINTUNNEL_API_KEY")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="端口")] = 8000,
     quantization: Annotated[Literal["nf4", "none"], typer.Option(help="nf4：4-bit；none：16-bit")] = "nf4",
+    calibration: Annotated[bool, typer.Option(help="按适配器目录里的 calibration.json 校准概率")] = True,
+    upstream: Annotated[
+        str | None, typer.Option(help="由另一个 OpenAI 兼容的服务（vLLM、SGLang、llama.cpp）做推理：它的地址")
+    ] = None,
+    upstream_model: Annotated[str | None, typer.Option(help="它那里微调模型的名字")] = None,
+    upstream_base: Annotated[str | None, typer.Option(help="它那里基座的名字；不给就不能问 base")] = None,
     tunnel: Annotated[Literal["none", "ngrok"], typer.Option(help="ngrok：公开到互联网")] = "none",
     allow_unverified: Annotated[bool, typer.Option(help="接受没有 manifest.json 的适配器")] = False,
 ) -> None:
     """加载 4-bit 基座与适配器，提供 /analyze 和 /v1/chat/completions。"""
-    from fintunnel_training.base import default_base
-
     from fintunnel_server.app import create_app
-    from fintunnel_server.local_engine import load_local_engine
     from fintunnel_server.settings import load_settings
+    from fintunnel_server.starting import ModelOptions, start_engine
 
     settings = load_settings()
+    options = ModelOptions(
+        base=base,
+        adapters=adapter or [],
+        quantization=quantization,
+        calibrated=calibration,
+        allow_unverified=allow_unverified,
+        upstream=upstream,
+        upstream_model=upstream_model,
+        upstream_base=upstream_base,
+    )
     if settings.api_key is None and (tunnel != "none" or not _is_loopback(host)):
         raise SettingsError(
             "公开的服务必须有密钥：请先设置环境变量 FINTUNNEL_API_KEY。"
@@ -48,9 +64,7 @@ def _serve(
     _log_to_stderr()
     # The port is taken before the model is loaded: a conflict shows at once, not minutes later.
     with _listen(host, port) as listener, ExitStack() as stack:
-        name = base or default_base()
-        typer.echo(f"加载 {name}" + (f" 与适配器 {adapter}" if adapter else "（不带适配器）") + " …", err=True)
-        engine = load_local_engine(name, adapter, quantization=quantization, allow_unverified=allow_unverified)
+        engine, load_adapter = start_engine(options, settings)
         typer.echo(f"监听 http://{host}:{port}，就绪后 /ready 返回 200；按 Ctrl+C 停止", err=True)
         if tunnel == "ngrok":
             from fintunnel_server.tunnel import open_tunnel
@@ -58,12 +72,13 @@ def _serve(
             token = settings.ngrok_authtoken
             authtoken = token.get_secret_value() if token is not None else None
             _print_public(stack.enter_context(open_tunnel(port, authtoken=authtoken, domain=settings.ngrok_domain)))
-        _run(create_app(settings, engine), listener)
+        _run(create_app(settings, engine, load_adapter), listener)
 
 
 def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    for name in ("uvicorn.error", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.access").addFilter(_is_not_a_probe)
 
 

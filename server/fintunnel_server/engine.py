@@ -1,52 +1,109 @@
-"""What the routes ask of a model: score the allowed answers, generate text. The protocol, no implementation."""
+"""What the routes ask of a model: score the allowed answers, write text. The protocol, no implementation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from fintunnel.prompt import Message
-from fintunnel.wire import Edges
+from fintunnel.prompt import PROMPT_VERSION, Message
+from fintunnel.wire import HORIZON_MIN, Edges
+from fintunnel_training.calibration.calibration_file import Calibration
 
-__all__ = ["Engine", "EngineInfo", "Generation", "Scores", "Work"]
+__all__ = ["AdapterInfo", "Conversation", "Engine", "EngineInfo", "Field", "Scores", "Work"]
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """What an adapter was trained for; the defaults are the bare base's."""
+
+    prompt_version: int = PROMPT_VERSION
+    edges: Edges | None = None
+    calibration: Calibration | None = None
+
+    @property
+    def horizon_min(self) -> int:
+        return self.edges.horizon_min if self.edges else HORIZON_MIN
 
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """`default_adapter` is None where only the base is served; `context_tokens` holds prompt and answer."""
+    """`default_adapter` is None where only the base is served, `has_base` false where it cannot be asked without its
+    adapter; `context_tokens` holds prompt and answer.
+
+    `continues_answers`: a conversation can score and write after the beginning of an answer. Where it cannot, the whole
+    answer is written as JSON.
+    """
 
     base: str
-    adapters: tuple[str, ...]
+    adapters: Mapping[str, AdapterInfo]
     default_adapter: str | None
-    prompt_version: int
-    edges: Edges | None
     context_tokens: int
+    has_base: bool = True
+    continues_answers: bool = True
+
+    def adapter(self, name: str | None) -> AdapterInfo:
+        return AdapterInfo() if name is None else self.adapters[name]
+
+
+@dataclass
+class Work:
+    """What a conversation has cost so far: seconds that its calls waited for the model and were in it, tokens in
+    and out. `finish_reason`: why the last text ended."""
+
+    queue_seconds: float = 0.0
+    model_seconds: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    finish_reason: Literal["stop", "length"] = "stop"
 
 
 @dataclass(frozen=True)
-class Work:
-    """Seconds spent waiting for the model and in it, and the tokens that one call put in and got out."""
+class Field:
+    """One field of an answer: the answer before it, and its allowed values.
 
-    queue_seconds: float
-    model_seconds: float
-    prompt_tokens: int
-    completion_tokens: int
+    `choices` maps labels to texts, each with the fixed text that follows it, so that it is tokenised as in training.
+    """
+
+    prefix: str
+    choices: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """`probabilities` of the labels given, adding up to 1."""
+    """`choice` is the likeliest label. `probabilities` of all labels add up to 1; None from a backend that has none."""
 
-    probabilities: dict[str, float]
-    work: Work
+    choice: str
+    probabilities: dict[str, float] | None = field(default=None)
 
 
-@dataclass(frozen=True)
-class Generation:
-    text: str
-    finish_reason: Literal["stop", "length"]
-    work: Work
+class Conversation(Protocol):
+    """One prompt and an answer in the making. It holds its place in the model from its first call until it is left;
+    whatever it is doing then ends."""
+
+    @property
+    def work(self) -> Work: ...
+
+    async def score(self, fields: Sequence[Field]) -> list[Scores]:
+        """Scores of each field, all in one pass. The choices of a field are scored over the trie of their tokens,
+        renormalised at each branch, so that one of several tokens is not punished."""
+
+    def write(
+        self,
+        prefix: str,
+        *,
+        max_tokens: int,
+        in_json_string: bool = False,
+        temperature: float = 0.0,
+        seed: int | None = None,
+    ) -> AsyncIterator[str]:
+        """Continue an answer that begins with `prefix`, piece by piece, greedily where temperature is 0, until the end
+        token or `max_tokens`. `in_json_string`: `prefix` has opened a JSON string; ends at its closing quote, and
+        what is given is the string's value, on one line."""
+
+    def write_json(self, schema: Mapping[str, object], *, max_tokens: int) -> AsyncIterator[str]:
+        """A whole answer that should satisfy a JSON schema: where `continues_answers` is false."""
 
 
 class Engine(Protocol):
@@ -62,28 +119,23 @@ class Engine(Protocol):
             PromptRejectedError: the template does not allow such a conversation.
         """
 
-    async def score(
-        self, messages: list[Message], prefix: str, choices: Mapping[str, str], *, adapter: str | None
-    ) -> Scores:
-        """Probabilities of the choices as continuations of an answer that begins with `prefix`.
+    def open(
+        self, messages: list[Message], *, adapter: str | None, answer_tokens: int, shared: str = ""
+    ) -> AbstractAsyncContextManager[Conversation]:
+        """Begin a conversation.
 
-        `choices` maps labels to texts, each with the fixed text that follows it, so that it is tokenised as in
-        training. They are scored over the trie of their tokens and renormalised at each branch, so that
-        a choice of several tokens is not punished.
+        Args:
+            answer_tokens: room for the whole answer.
+            shared: the beginning of the first message that many conversations have in common; the model computes it
+                once for all of them.
+
+        Raises:
+            EngineBusy: (from its first call) too many conversations are waiting.
+            EngineFull: (from any call) the model's memory does not hold it, or not now.
         """
 
-    async def generate(
-        self,
-        messages: list[Message],
-        *,
-        adapter: str | None,
-        prefix: str = "",
-        max_tokens: int,
-        stop: str | None = None,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Generation:
-        """Continue an answer that begins with `prefix`, greedily where temperature is 0, until the end token,
-        a token with the character `stop` in it (the text before it is returned), or `max_tokens`."""
+    async def check(self) -> None:
+        """Raise where the model cannot be asked now."""
 
-    def close(self) -> None: ...
+    async def close(self) -> None:
+        """End what is under way; nothing can be asked any more."""

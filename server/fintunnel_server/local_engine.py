@@ -1,244 +1,276 @@
-"""The model in this process: a 4-bit base with an adapter on top, on one inference thread.
-
-Calls come one after another (`model.generate` and its kind are not thread-safe). The keys and values of the
-last few prompts are kept, so the fields of one analysis compute their prompt once, also when analyses take turns.
-A prompt is always computed in one pass and an answer's beginning in the next: in 16 bits another cut would give
-other last digits, and the same question must get the same probabilities.
-"""
+"""The model in this process: a base, in 4 bits or 16, with adapters on top, and one inference thread."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
-import torch
 from fintunnel.prompt import PROMPT_VERSION, Message
 from fintunnel.wire import BASE_ADAPTER
-from fintunnel_training.adapter import Manifest, check_base, read_adapter
-from fintunnel_training.base import LoadedBase, Quantization, load_base, prompt_tokens
+from fintunnel_training.adapter import check_base, read_adapter
+from fintunnel_training.base import LoadedBase, Quantization, load_base, prompt_text, prompt_tokens
+from fintunnel_training.calibration.calibration_file import read_calibration
 from fintunnel_training.errors import AdapterError
-from transformers import DynamicCache
 
-from fintunnel_server.engine import EngineInfo, Generation, Scores, Work
+from fintunnel_server.engine import AdapterInfo, EngineInfo, Field, Scores, Work
+from fintunnel_server.inference.chat import Chat
+from fintunnel_server.inference.choice_trie import common_prefix
+from fintunnel_server.inference.model_pass import ModelPass
+from fintunnel_server.inference.scheduler import Scheduler, ScoreJob, WriteJob
+from fintunnel_server.inference.writing import Writing
 
-__all__ = ["LocalEngine", "load_local_engine"]
+__all__ = ["EngineLimits", "LocalEngine", "load_local_engine"]
 
-_KEPT_PROMPTS = 4
-_GREEDY_BELOW = 0.01  # below, sampling is greedy all but in name, and logits / temperature overflow
-_T = TypeVar("_T")
+_END = object()
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """`max_rows`: conversations at once; `max_waiting`: conversations that wait for one of them to end;
+    `max_cache_bytes`: of keys and values, None: 1 GiB on a CPU, two fifths of what a GPU has left (while rows grow
+    there are two copies); `max_pass_tokens`: fed together, which bounds how long a pass takes."""
+
+    max_rows: int = 16
+    max_waiting: int = 64
+    max_cache_bytes: int | None = None
+    max_pass_tokens: int = 2048
 
 
 def load_local_engine(
     base: str,
-    adapter: Path | None,
+    adapters: Mapping[str, Path],
     *,
     quantization: Quantization = "nf4",
+    limits: EngineLimits | None = None,
     allow_unverified: bool = False,
+    calibrated: bool = True,
 ) -> LocalEngine:
-    """Load a base and, on top of it, an adapter folder.
+    """Load a base and, on top of it, adapter folders by name; the first one is the default.
+
+    Args:
+        calibrated: correct the probabilities where a folder holds a `calibration.json`.
 
     Raises:
-        AdapterError: the folder is incomplete, altered, or made for another base or prompt.
-        BaseModelError: the base cannot be found or loaded.
+        AdapterError: a folder is incomplete, altered, or made for another base or prompt.
+        BaseModelError: the base cannot be found, loaded or served.
     """
-    manifest = None
-    if adapter is not None:
-        if adapter.resolve().name == BASE_ADAPTER:
-            raise AdapterError(f"适配器目录不能叫 {BASE_ADAPTER}：这个名字保留给不带适配器的基座。请给目录改名。")
-        manifest = read_adapter(adapter, allow_unverified=allow_unverified)
-    loaded = load_base(base, quantization)
-    if manifest is not None:
-        check_base(manifest, loaded.info)
-    return LocalEngine(loaded, adapter, manifest)
-
-
-@dataclass(frozen=True)
-class _Prefill:
-    """Keys and values of a prompt's `tokens`; what is fed after them is forgotten when the next call begins."""
-
-    adapter: str | None
-    tokens: list[int]
-    cache: Any
+    for name, folder in adapters.items():
+        _check_name(name)
+        read_adapter(folder, allow_unverified=allow_unverified)  # before the base, which takes its time
+    engine = LocalEngine(load_base(base, quantization), limits or EngineLimits())
+    try:
+        for name, folder in adapters.items():
+            engine.load_adapter(name, folder, allow_unverified=allow_unverified, calibrated=calibrated)
+    except BaseException:
+        engine.stop()
+        raise
+    return engine
 
 
 class LocalEngine:
-    def __init__(self, base: LoadedBase, adapter: Path | None, manifest: Manifest | None) -> None:
+    def __init__(self, base: LoadedBase, limits: EngineLimits) -> None:
+        self._base = base
         self._tokenizer = base.tokenizer
-        self._device = base.device
-        self._model = base.model
-        name = None
-        if adapter is not None:
-            from peft import PeftModel
-
-            # The name that requests use. In peft it is "default": there a dot or "train" would clash.
-            name = adapter.resolve().name
-            try:
-                self._model = PeftModel.from_pretrained(base.model, str(adapter), autocast_adapter_dtype=False)
-            except Exception as error:  # damaged files make the libraries raise whatever they meet
-                raise AdapterError(f"适配器 {adapter} 无法加载到基座 {base.info.id} 上：{error}"[:300]) from error
-        self._model.eval()
-        end = self._model.generation_config.eos_token_id
-        self._end_tokens = {self._tokenizer.eos_token_id, *(end if isinstance(end, list) else [end])} - {None}
-        self._kept: list[_Prefill] = []  # the most recently used last
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        self._model = ModelPass(
+            base, max_rows=limits.max_rows, max_cache_bytes=limits.max_cache_bytes or _cache_bytes(base.device)
+        )
+        end = base.model.generation_config.eos_token_id
+        tokens = {self._tokenizer.eos_token_id, *(end if isinstance(end, list) else [end])} - {None}
+        self._end_tokens: frozenset[int] = frozenset(tokens)
+        self._scheduler = Scheduler(self._model, max_pass_tokens=limits.max_pass_tokens, max_waiting=limits.max_waiting)
+        self._shared: dict[str, list[int]] = {}
         self._info = EngineInfo(
-            base=base.info.id,
-            adapters=(name,) if name else (),
-            default_adapter=name,
-            prompt_version=(manifest.prompt_version if manifest else None) or PROMPT_VERSION,
-            edges=manifest.edges if manifest else None,
-            context_tokens=base.context_tokens,
+            base=base.info.id, adapters={}, default_adapter=None, context_tokens=base.context_tokens
         )
 
     @property
     def info(self) -> EngineInfo:
         return self._info
 
+    @property
+    def rows_in_use(self) -> int:
+        """Conversations under way."""
+        return self._scheduler.rows_in_use
+
+    def load_adapter(self, name: str, folder: Path, *, allow_unverified: bool = False, calibrated: bool = True) -> None:
+        """Add an adapter while others are being asked; the first one becomes the default. One of the same name is
+        replaced.
+
+        Raises:
+            AdapterError: it cannot be read, or does not fit the base.
+        """
+        _check_name(name)
+        manifest = read_adapter(folder, allow_unverified=allow_unverified)
+        if manifest is not None:
+            check_base(manifest, self._base.info)
+        about = AdapterInfo(
+            prompt_version=(manifest.prompt_version if manifest else None) or PROMPT_VERSION,
+            edges=manifest.edges if manifest else None,
+            calibration=read_calibration(folder) if calibrated else None,
+        )
+
+        def load() -> None:
+            self._model.adapters.load(name, folder)
+            self._scheduler.forget_adapter(name)
+
+        self._scheduler.between_passes(load).result()
+        self._info = replace(
+            self._info,
+            adapters={**self._info.adapters, name: about},
+            default_adapter=self._info.default_adapter or name,
+        )
+
     def count_tokens(self, messages: list[Message]) -> int:
         return len(prompt_tokens(self._tokenizer, messages))
 
-    async def score(
-        self, messages: list[Message], prefix: str, choices: Mapping[str, str], *, adapter: str | None
-    ) -> Scores:
-        paths = {label: prompt_tokens(self._tokenizer, messages, prefix + text) for label, text in choices.items()}
-        shared = _common_length(list(paths.values()))
-        prompt = self._prompt_part(messages, next(iter(paths.values()))[:shared])
-        probabilities, queued, seconds = await self._run(lambda: self._walk(paths, shared, prompt, adapter))
-        return Scores(probabilities, Work(queued, seconds, shared, 0))
+    @asynccontextmanager
+    async def open(
+        self, messages: list[Message], *, adapter: str | None, answer_tokens: int, shared: str = ""
+    ) -> AsyncIterator[_LocalConversation]:
+        prompt = prompt_tokens(self._tokenizer, messages)
+        text = prompt_text(self._tokenizer, messages, "{")[:-1]
+        # All but the last token of what stands before an answer, however that begins.
+        known = common_prefix([prompt, self._encode([text + "{"])[0]])
+        common = self._shared_tokens(shared)
+        chat = Chat(
+            prompt[: max(known - 1, 0)],
+            shared=len(common) if prompt[: len(common)] == common else 0,
+            adapter=adapter,
+            answer_tokens=answer_tokens,
+        )
+        try:
+            yield _LocalConversation(self, chat, prompt, text)
+        finally:
+            self._scheduler.leave(chat)
 
-    async def generate(
+    def _shared_tokens(self, shared: str) -> list[int]:
+        """The tokens that all prompts begin with whose first message begins with `shared`."""
+        if shared not in self._shared:
+            ends = ("\n<a", "\n周", "一")
+            prompts: list[list[Message]] = [[{"role": "user", "content": shared + end}] for end in ends]
+            tokens = [prompt_tokens(self._tokenizer, messages) for messages in prompts]
+            self._shared[shared] = tokens[0][: common_prefix(tokens)] if shared else []
+        return self._shared[shared]
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        encoded: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False).input_ids
+        return encoded
+
+    async def check(self) -> None:
+        pass  # what runs in this process can be asked
+
+    def stop(self) -> None:
+        """`close` for where no event loop runs."""
+        self._scheduler.close()
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.stop)
+
+
+class _LocalConversation:
+    def __init__(self, engine: LocalEngine, chat: Chat, prompt: list[int], text: str) -> None:
+        """`text`: of the prompt, up to where the answer begins."""
+        self.work = Work(prompt_tokens=len(prompt))
+        self._engine = engine
+        self._scheduler = engine._scheduler
+        self._chat = chat
+        self._prompt = prompt
+        self._text = text
+
+    async def score(self, fields: Sequence[Field]) -> list[Scores]:
+        texts = [field.prefix + choice for field in fields for choice in field.choices.values()]
+        tokens = iter(self._tokens(texts))
+        paths = [{label: next(tokens) for label in field.choices} for field in fields]
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def finish(error: BaseException | None) -> None:
+            loop.call_soon_threadsafe(_set, done, error)
+
+        job = ScoreJob(self._chat, finish, paths=paths)
+        self._scheduler.submit(job)
+        await done
+        self._account(job)
+        return [Scores(max(scores, key=scores.__getitem__), scores) for scores in job.scores]
+
+    async def write(
         self,
-        messages: list[Message],
+        prefix: str,
         *,
-        adapter: str | None,
-        prefix: str = "",
         max_tokens: int,
-        stop: str | None = None,
+        in_json_string: bool = False,
         temperature: float = 0.0,
         seed: int | None = None,
-    ) -> Generation:
-        tokens = prompt_tokens(self._tokenizer, messages, prefix)
-        prompt = self._prompt_part(messages, tokens)
+    ) -> AsyncIterator[str]:
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[Any] = asyncio.Queue()
+        writing = Writing(
+            self._engine._tokenizer,
+            self._engine._end_tokens,
+            max_tokens=max_tokens,
+            in_json_string=in_json_string,
+            temperature=temperature,
+            seed=seed,
+        )
 
-        def work() -> tuple[str, Literal["stop", "length"], int]:
-            return self._decode(tokens, prompt, adapter, max_tokens, stop, temperature, seed)
+        def finish(error: BaseException | None) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, error or _END)
 
-        (text, reason, count), queued, seconds = await self._run(work)
-        return Generation(text, reason, Work(queued, seconds, len(tokens), count))
+        def give(piece: str) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-    def _prompt_part(self, messages: list[Message], tokens: list[int]) -> list[int]:
-        """The part of `tokens` that is the prompt, less one token at least: the last one fed gives the logits."""
-        prompt = prompt_tokens(self._tokenizer, messages)
-        return tokens[: min(_common_length([prompt, tokens]), len(tokens) - 1)]
+        [answer] = self._tokens([prefix])
+        job = WriteJob(self._chat, finish, answer=answer, writing=writing, piece=give)
+        self._scheduler.submit(job)
+        while (piece := await pieces.get()) is not _END:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+        self._account(job)
+        self.work.completion_tokens += len(writing.produced)
+        self.work.finish_reason = writing.finished or "stop"
 
-    def close(self) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
+    def write_json(self, schema: Mapping[str, object], *, max_tokens: int) -> AsyncIterator[str]:
+        raise NotImplementedError("this engine continues answers")
 
-    # --- on the inference thread --------------------------------------------------------------------
+    def _tokens(self, answers: Sequence[str]) -> list[list[int]]:
+        """What follows the tokens that the chat's prompt holds, for each beginning of an answer."""
+        known = self._chat.prompt
+        encoded = self._engine._encode([self._text + answer for answer in answers])
+        for number, answer in enumerate(answers):
+            if not answer:  # the template may put more before an answer than it lets the model begin with
+                encoded[number] = self._prompt
+        if any(ids[: len(known)] != known for ids in encoded):
+            raise ValueError("the tokenizer cuts this prompt otherwise where an answer follows it")
+        return [ids[len(known) :] for ids in encoded]
 
-    async def _run(self, work: Callable[[], _T]) -> tuple[_T, float, float]:
-        """Run on the inference thread; also returns seconds waited and seconds worked."""
-        asked = time.monotonic()
-
-        def timed() -> tuple[_T, float, float]:
-            began = time.monotonic()
-            with torch.inference_mode():
-                result = work()
-            return result, began - asked, time.monotonic() - began
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, timed)
-
-    def _walk(
-        self, paths: Mapping[str, list[int]], depth: int, prompt: list[int], adapter: str | None
-    ) -> dict[str, float]:
-        """Walk the trie below the first `depth` shared tokens, renormalising at each branch."""
-        if len(paths) == 1:
-            return dict.fromkeys(paths, 1.0)
-        if any(len(path) == depth for path in paths.values()):
-            raise ValueError("one choice is the beginning of another")
-        branches: dict[int, dict[str, list[int]]] = {}
-        for label, path in paths.items():
-            branches.setdefault(path[depth], {})[label] = path
-        if len(branches) == 1:
-            return self._walk(paths, depth + 1, prompt, adapter)
-        answer = next(iter(paths.values()))[len(prompt) : depth]
-        logits = self._feed(self._prefill(prompt, adapter), answer)
-        shares = torch.softmax(logits[list(branches)].double(), dim=0).tolist()
-        return {
-            label: share * probability
-            for share, branch in zip(shares, branches.values(), strict=True)
-            for label, probability in self._walk(branch, depth + 1, prompt, adapter).items()
-        }
-
-    def _decode(
-        self,
-        tokens: list[int],
-        prompt: list[int],
-        adapter: str | None,
-        max_tokens: int,
-        stop: str | None,
-        temperature: float,
-        seed: int | None,
-    ) -> tuple[str, Literal["stop", "length"], int]:
-        generator = torch.Generator().manual_seed(seed) if seed is not None else None
-        prefill = self._prefill(prompt, adapter)
-        produced: list[int] = []
-        while len(produced) < max_tokens:
-            logits = self._feed(prefill, produced[-1:] or tokens[len(prompt) :])
-            if temperature >= _GREEDY_BELOW:
-                weights = torch.softmax(logits / temperature, dim=0)
-                token = int(torch.multinomial(weights, 1, generator=generator))
-            else:
-                token = int(logits.argmax())
-            if token in self._end_tokens:
-                return self._text(produced), "stop", len(produced)
-            produced.append(token)
-            if stop is not None and stop in self._tokenizer.decode([token]):
-                text = self._text(produced)
-                return text[: text.index(stop)] if stop in text else text, "stop", len(produced)
-        return self._text(produced), "length", len(produced)
-
-    def _text(self, tokens: list[int]) -> str:
-        # A character of several tokens may be cut at the end; its half decodes to U+FFFD.
-        text = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return str(text).rstrip("\ufffd")
-
-    def _prefill(self, prompt: list[int], adapter: str | None) -> _Prefill:
-        """The prompt's keys and values, computed now or kept from before."""
-        for kept in self._kept:
-            if kept.adapter == adapter and kept.tokens == prompt:
-                self._kept.remove(kept)
-                self._kept.append(kept)
-                fed = kept.cache.get_seq_length() - len(prompt)
-                if fed > 0:
-                    kept.cache.crop(-fed)  # negative: how many tokens to forget
-                return kept
-        new = _Prefill(adapter, prompt, DynamicCache(config=self._model.config))
-        if prompt:
-            self._feed(new, prompt)
-        self._kept = [*self._kept[1 - _KEPT_PROMPTS :], new]
-        return new
-
-    def _feed(self, prefill: _Prefill, tokens: list[int]) -> Any:
-        """Feed `tokens` after what the cache holds; returns the float32 logits (vocabulary) after the last one."""
-        ids = torch.tensor([tokens], device=self._device)
-        use_base = prefill.adapter is None and bool(self._info.adapters)
-        with self._model.disable_adapter() if use_base else nullcontext():
-            output = self._model(input_ids=ids, past_key_values=prefill.cache, use_cache=True, logits_to_keep=1)
-        return output.logits[0, -1].float().cpu()
+    def _account(self, job: ScoreJob | WriteJob) -> None:
+        began = job.began or job.ended
+        self.work.queue_seconds += began - job.asked
+        self.work.model_seconds += job.ended - began
 
 
-def _common_length(sequences: list[list[int]]) -> int:
-    """How many leading tokens all sequences share."""
-    length = 0
-    for column in zip(*sequences, strict=False):
-        if any(token != column[0] for token in column):
-            break
-        length += 1
-    return length
+def _set(future: asyncio.Future[None], error: BaseException | None) -> None:
+    if future.done():  # its caller has left
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def _cache_bytes(device: str) -> int:
+    if device == "cpu":
+        return 2**30
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[0] * 2 / 5)
+
+
+def _check_name(name: str) -> None:
+    if name == BASE_ADAPTER:
+        raise AdapterError(f"适配器不能叫 {BASE_ADAPTER}：这个名字保留给不带适配器的基座。请换一个名字。")

@@ -1,21 +1,25 @@
-"""Who may ask, and how much at once: the API key, the body's size and type, the request's id."""
+"""Who may ask, and how much at once: the API key, the body's size and type, the request's id.
+
+The last three are plain ASGI, because they run for every request: starlette's BaseHTTPMiddleware would take longer than
+all the rest of the app, and would hide from a route that its caller has gone.
+"""
 
 from __future__ import annotations
 
 import hmac
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from fastapi import Request, Response
+from fastapi import Request
 from fintunnel.wire import ErrorCode
 from pydantic import SecretStr
+from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fintunnel_server.api_errors import ApiError, error_response, internal_error
 
-__all__ = ["limit_body", "require_key", "tag_request"]
-
-_Next = Callable[[Request], Awaitable[Response]]
+__all__ = ["LimitBody", "TagRequest", "require_key"]
 
 
 def require_key(key: SecretStr | None) -> Callable[[Request], None]:
@@ -36,45 +40,89 @@ def require_key(key: SecretStr | None) -> Callable[[Request], None]:
     return check
 
 
-async def tag_request(request: Request, call_next: _Next) -> Response:
-    """Give the request an id that its answer carries, and the log where it failed."""
-    request.state.request_id = f"req-{uuid.uuid4().hex}"
-    try:
-        response = await call_next(request)
-    except ClientDisconnect:
-        response = Response(status_code=400)  # nobody is there to read it
-    except Exception as error:
-        response = internal_error(request, error)
-    response.headers["X-Request-ID"] = request.state.request_id
-    return response
+class TagRequest:
+    """Gives a request an id that its answer carries, and the log where it failed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        number = f"req-{uuid.uuid4().hex}"
+        scope.setdefault("state", {})["request_id"] = number
+        begun = False
+
+        async def tagged(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                MutableHeaders(scope=message)["X-Request-ID"] = number
+            await send(message)
+
+        try:
+            await self._app(scope, receive, tagged)
+        except ClientDisconnect:
+            pass  # nobody is there to read an answer
+        except Exception as error:
+            response = internal_error(Request(scope), error)
+            if begun:
+                raise
+            await response(scope, receive, tagged)
 
 
-def limit_body(max_bytes: int) -> Callable[[Request, _Next], Awaitable[Response]]:
-    """Refuse a body that is too large, by its header or by what arrives, and one that is not JSON."""
+class LimitBody:
+    """Refuses a body that is too large, by its header or by what arrives, and one that is not JSON."""
 
-    async def middleware(request: Request, call_next: _Next) -> Response:
-        if request.method not in ("POST", "PUT", "PATCH"):
-            return await call_next(request)
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] not in ("POST", "PUT", "PATCH"):
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return error_response(request, 415, ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Content-Type 应为 application/json")
+            refusal = error_response(
+                request, 415, ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Content-Type 应为 application/json"
+            )
+            await refusal(scope, receive, send)
+            return
         declared = request.headers.get("content-length", "0")
-        if (declared.isascii() and declared.isdigit() and int(declared) > max_bytes) or (
-            await _longer_than(request, max_bytes)
-        ):
-            return error_response(request, 413, ErrorCode.BODY_TOO_LARGE, f"请求体超过 {max_bytes} 字节的上限")
-        return await call_next(request)
+        too_large = declared.isascii() and declared.isdigit() and int(declared) > self._max_bytes
+        body = None if too_large else await self._read(receive)
+        if body is None:
+            refusal = error_response(request, 413, ErrorCode.BODY_TOO_LARGE, f"请求体超过 {self._max_bytes} 字节的上限")
+            await refusal(scope, receive, send)
+            return
+        given = False
 
-    return middleware
+        async def replay() -> Message:
+            nonlocal given
+            if given:
+                return await receive()  # from here on: that the caller has gone
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
 
+        await self._app(scope, replay, send)
 
-async def _longer_than(request: Request, max_bytes: int) -> bool:
-    """Read the body up to the limit. What fits is kept on the request, where the route finds it."""
-    chunks = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            return True
-        chunks.append(chunk)
-    request._body = b"".join(chunks)  # where starlette's own `body()` keeps it; call_next replays it
-    return False
+    async def _read(self, receive: Receive) -> bytes | None:
+        """The whole body; None where it passes the limit.
+
+        Raises:
+            ClientDisconnect: the caller has gone before it was whole.
+        """
+        chunks = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > self._max_bytes:
+                return None
+            if not message.get("more_body", False):
+                return b"".join(chunks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fintunnel.api_key import ApiKey
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,13 +14,24 @@ __all__ = ["ServerSettings", "load_settings"]
 
 
 class ServerSettings(BaseSettings):
-    """`api_key`: every route but `/health` and `/ready` asks for it where it is set. An empty variable counts
-    as none."""
+    """An empty variable counts as none.
+
+    `api_key`: every route but `/health` and `/ready` asks for it where it is set. `request_timeout`: seconds.
+    `max_rows`: conversations in the model at once; `max_waiting`: those that wait beyond them. `kv_cache_mib`: memory
+    for their keys and values; default: 1 GiB on a CPU, two fifths of what a GPU has left. `adapter_root`: where
+    adapters may be added from while the server runs; none: there is no route for it.
+    """
 
     model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, env_ignore_empty=True)
 
     api_key: ApiKey | None = Field(None, validation_alias="FINTUNNEL_API_KEY")
     max_prompt_tokens: int = Field(2048, ge=256, validation_alias="FINTUNNEL_MAX_PROMPT_TOKENS")
+    request_timeout: float = Field(120.0, gt=0, allow_inf_nan=False, validation_alias="FINTUNNEL_REQUEST_TIMEOUT")
+    max_rows: int = Field(16, ge=1, le=1024, validation_alias="FINTUNNEL_MAX_BATCH")
+    max_waiting: int = Field(64, ge=1, le=100_000, validation_alias="FINTUNNEL_MAX_QUEUE")
+    kv_cache_mib: int | None = Field(None, ge=64, validation_alias="FINTUNNEL_KV_CACHE_MIB")
+    adapter_root: Path | None = Field(None, validation_alias="FINTUNNEL_ADAPTER_ROOT")
+    upstream_api_key: SecretStr | None = Field(None, validation_alias="FINTUNNEL_UPSTREAM_API_KEY")
     max_body_bytes: int = Field(262_144, ge=1024, validation_alias="FINTUNNEL_MAX_BODY_BYTES")
     ngrok_authtoken: SecretStr | None = Field(None, validation_alias="NGROK_AUTHTOKEN")
     ngrok_domain: str | None = Field(None, validation_alias="NGROK_DOMAIN")

@@ -35,7 +35,7 @@ def run(upstream: Upstream, ask: Callable[[UpstreamEngine], Awaitable[Any]], **o
         try:
             return await ask(engine)
         finally:
-            await engine.aclose()
+            await engine.close()
 
     with upstream_server(upstream):
         return asyncio.run(asked())

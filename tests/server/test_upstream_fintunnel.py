@@ -47,7 +47,7 @@ class WritingEngine:
 
     async def check(self) -> None: ...
 
-    def close(self) -> None: ...
+    async def close(self) -> None: ...
 
 
 class _WritingConversation:
@@ -105,7 +105,7 @@ def test_a_second_fintunnel_writes_whole_answers() -> None:
         assert cited.citations == [0] and answered.answer == "1亿元"
         async with engine.open([{"role": "user", "content": "你好"}], adapter="fintunnel", answer_tokens=9) as chat:
             assert "".join([piece async for piece in chat.write("", max_tokens=9)]) == "好。"
-        await engine.aclose()
+        await engine.close()
 
     with run_app(model, api_key="right-key") as app:
         asyncio.run(ask(app.url))
@@ -121,7 +121,7 @@ def test_its_refusals_are_told() -> None:
         engine = await start_upstream_engine(url, "fintunnel", api_key=KEY)
         with pytest.raises(UpstreamAnswerInvalid):
             await answers(engine, NEWS)
-        await engine.aclose()
+        await engine.close()
 
     with run_app(WritingEngine("我认为利好"), api_key="right-key") as app:
         asyncio.run(ask(app.url))

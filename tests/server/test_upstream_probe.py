@@ -14,7 +14,7 @@ from tests.server.upstream_stand_in import AFRESH, NEWS_TOKENS, Upstream, upstre
 def abilities(upstream: Upstream) -> Abilities:
     async def started() -> Abilities:
         engine = await start_upstream_engine(upstream.url, "tuned")
-        await engine.aclose()
+        await engine.close()
         return engine.abilities
 
     with upstream_server(upstream):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -31,7 +32,7 @@ EDGES = Edges(
 def started(upstream: Upstream, model: str = "tuned", **options: Any) -> Any:
     with upstream_server(upstream):
         engine = load_upstream_engine(upstream.url, model, **options)
-        engine.close()
+        asyncio.run(engine.close())
         return engine
 
 

@@ -111,7 +111,7 @@ def asked(url: str, ask: Any) -> Any:
         try:
             return await ask(engine)
         finally:
-            await engine.aclose()
+            await engine.close()
 
     return asyncio.run(run())
 

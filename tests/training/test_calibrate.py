@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from fintunnel.errors import AuthenticationError, FinTunnelError
 from fintunnel.wire import ModelInfo, NewsAnalysis, NewsRequest, Timing, Usage
+from fintunnel_server.engine import Field, Scores
 from fintunnel_training.adapter import file_sha256, list_file, read_adapter
 from fintunnel_training.calibration.calibrate import calibrate_adapter
 from fintunnel_training.calibration.calibration_file import (
@@ -19,7 +21,7 @@ from fintunnel_training.calibration.validation_rows import read_validation, vali
 from fintunnel_training.errors import AdapterError, DataError, OptionError, TrainingError
 from fintunnel_training.serving import base_of
 
-from tests.instant_engine import InstantEngine
+from tests.instant_engine import InstantConversation, InstantEngine
 from tests.live_app import LiveApp
 from tests.training.calibration_rows import EDGES, write_rows
 
@@ -83,16 +85,16 @@ def test_a_run_that_was_interrupted_asks_nothing_twice(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked: list[str] = []
-    analyse = type(engine).score
+    analyse = InstantConversation.score
 
-    async def fail_after_some(self: InstantEngine, messages: Any, prefix: str, *given: Any, **named: Any) -> Any:
-        if prefix == '{"impact":"':
-            asked.append(messages[-1]["content"])
+    async def fail_after_some(self: InstantConversation, fields: Sequence[Field]) -> list[Scores]:
+        if fields[0].prefix == '{"impact":"':
+            asked.append(fields[0].prefix)
             if len(asked) == 30:
-                self.failure = RuntimeError("the model is gone")
-        return await analyse(self, messages, prefix, *given, **named)
+                self.engine.failure = RuntimeError("the model is gone")
+        return await analyse(self, fields)
 
-    monkeypatch.setattr(InstantEngine, "score", fail_after_some)
+    monkeypatch.setattr(InstantConversation, "score", fail_after_some)
     with pytest.raises(FinTunnelError):
         calibrate_adapter(adapter, data, url=live_app.url)
     assert not (adapter / CALIBRATION).exists() and read_adapter(adapter) is not None
@@ -102,7 +104,7 @@ def test_a_run_that_was_interrupted_asks_nothing_twice(
     engine.failure = None
     asked_before = list(asked)
     del asked[:]
-    monkeypatch.setattr(InstantEngine, "score", analyse)
+    monkeypatch.setattr(InstantConversation, "score", analyse)
     engine.calls.clear()
     calibrate_adapter(adapter, data, url=live_app.url)
     assert sum(prefix == '{"impact":"' for prefix, _ in engine.calls) == 36 + 48 - kept

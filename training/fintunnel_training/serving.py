@@ -36,7 +36,8 @@ def base_of(manifest: Manifest | None) -> str:
 
 
 def serve_arguments(adapter: Path, base: str, quantization: Quantization, *, allow_unverified: bool) -> list[str]:
-    arguments = ["--base", base, "--adapter", str(adapter), "--quantization", quantization]
+    """Its probabilities come as the model gives them: what is judged or fitted is not corrected first."""
+    arguments = ["--base", base, "--adapter", str(adapter), "--quantization", quantization, "--no-calibration"]
     return [*arguments, "--allow-unverified"] if allow_unverified else arguments
 
 

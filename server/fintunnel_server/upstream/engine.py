@@ -52,7 +52,6 @@ class UpstreamEngine:
         self._checking = asyncio.Lock()
         self._checked = -_CHECK_KEPT_SECONDS
         self._failure: UpstreamError | None = None
-        self._closing: asyncio.Task[None] | None = None
 
     @property
     def info(self) -> EngineInfo:
@@ -109,17 +108,8 @@ class UpstreamEngine:
             return UpstreamError("上游模型服务不再提供这个模型", detail="a model has gone from the list")
         return None
 
-    async def aclose(self) -> None:
-        """Close the connections."""
+    async def close(self) -> None:
         await self._connection.close()
-
-    def close(self) -> None:
-        """As `aclose`, from where nothing can be awaited: it is done when the running loop comes to it."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return  # the loop of the connections is gone, and they with it
-        self._closing = loop.create_task(self.aclose())
 
 
 async def listed_models(connection: Connection, *, timeout: float) -> dict[str, dict[str, object]] | None:

@@ -1,0 +1,1 @@
+"""Many conversations through one model in this process: passes, memory, adapters, scheduling."""

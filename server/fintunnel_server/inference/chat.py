@@ -1,0 +1,96 @@
+"""What a conversation's row in the model's memory holds, and what has to be fed for its next question.
+
+Pure bookkeeping: no tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fintunnel_server.inference.choice_trie import ChoiceTrie, common_prefix
+from fintunnel_server.inference.model_pass import Segment, chain
+
+__all__ = ["Chat"]
+
+_TRIE_ROOM = 192  # tokens of answers that are looked at together
+
+
+class Chat:
+    """A row holds the prompt, the answer so far (`_answer`), and after it the trie that was scored last.
+
+    `prompt` lacks its last token: that one is fed with what follows, so that there is always a token whose logits say
+    what comes first. `shared`: how many of its tokens many conversations begin with.
+    """
+
+    def __init__(self, prompt: Sequence[int], *, shared: int, adapter: str | None, answer_tokens: int) -> None:
+        self.prompt = list(prompt)
+        self.shared = min(shared, len(self.prompt))
+        self.adapter = adapter
+        self.room = len(prompt) + answer_tokens + _TRIE_ROOM
+        self.row: int | None = None
+        self.closed = False
+        self._held = 0  # tokens of the prompt that the row holds
+        self._answer: list[int] = []
+        self._trie: ChoiceTrie | None = None
+
+    @property
+    def is_new(self) -> bool:
+        return self._held == 0
+
+    @property
+    def shared_tokens(self) -> tuple[int, ...]:
+        return tuple(self.prompt[: self.shared])
+
+    def hold(self, tokens: int) -> None:
+        """So many tokens of the prompt have been put into the row."""
+        self._held = tokens
+
+    def moves(self, answer: Sequence[int]) -> tuple[int, list[int]]:
+        """Go back or forward to the longest known beginning of an answer, less its last token.
+
+        Returns:
+            where the tokens that were scored in the trie belong, and where they lie now.
+        """
+        known = min(common_prefix([self._answer, answer]), len(answer) - 1)
+        nodes: list[int] = []
+        if self._trie is not None and known == len(self._answer):
+            nodes = self._trie.path(answer[known:])[: len(answer) - 1 - known]
+        start = len(self.prompt) + len(self._answer)
+        self._answer = list(answer[: known + len(nodes)])
+        self._trie = None
+        return start, [start + node for node in nodes]
+
+    def scoring(self, paths: Sequence[Mapping[str, Sequence[int]]], adapter: int) -> tuple[Segment, ChoiceTrie, int]:
+        """The segment that scores fields; `paths`: per field its labels' tokens after `prompt`. Also the trie,
+        and the number of its first token in the segment."""
+        known = len(self._answer)
+        trie = ChoiceTrie([{label: path[known:] for label, path in field.items()} for field in paths])
+        start, head = self._head()
+        first = len(head)
+        parents = chain(first) + [first + parent if parent >= 0 else first - 1 for parent in trie.parents]
+        compared = {first + node: tokens for node, tokens in trie.branches.items()}
+        return Segment(self._row(), start, adapter, [*head, *trie.tokens], parents, compared), trie, first
+
+    def scored(self, trie: ChoiceTrie) -> None:
+        self._held = len(self.prompt)
+        self._trie = trie
+
+    def writing(self, answer: Sequence[int], adapter: int) -> Segment:
+        """The segment that feeds what is not known of an answer that is to be continued."""
+        start, head = self._head()
+        tokens = [*head, *answer[len(self._answer) :]]
+        return Segment(self._row(), start, adapter, tokens, chain(len(tokens)), {}, written=True)
+
+    def wrote(self, answer: Sequence[int]) -> None:
+        self._held = len(self.prompt)
+        self._answer = list(answer)
+
+    def _head(self) -> tuple[int, list[int]]:
+        """Where the next tokens are stored, and what of the prompt has to be fed before them."""
+        if self._held < len(self.prompt):
+            return self._held, self.prompt[self._held :]
+        return len(self.prompt) + len(self._answer), []
+
+    def _row(self) -> int:
+        assert self.row is not None
+        return self.row

@@ -1,0 +1,195 @@
+"""A pass over many conversations gives what whole passes of each alone give."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fintunnel_server.inference.model_pass import ModelPass, Segment, chain
+from fintunnel_training.errors import AdapterError, BaseModelError
+
+from tests.server.tiny_model import VOCABULARY, plain_logits, tiny_base, write_adapter
+
+# The libraries' notes to one another.
+pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.filterwarnings("ignore::UserWarning")]
+
+
+@pytest.fixture
+def model() -> ModelPass:
+    return ModelPass(tiny_base(), max_rows=8, max_cache_bytes=2**22)
+
+
+def some_tokens(seed: int, count: int) -> list[int]:
+    return random.Random(seed).choices(range(1, VOCABULARY), k=count)
+
+
+def fed(row: int, start: int, tokens: list[int], adapter: int = -1) -> Segment:
+    return Segment(row, start, adapter, tokens, chain(len(tokens)), {}, written=True)
+
+
+def take(model: ModelPass, tokens: int = 64) -> int:
+    row = model.cache.take(tokens)
+    assert row is not None
+    return row
+
+
+def close(ours: Any, theirs: Any) -> bool:
+    return bool(torch.allclose(ours, theirs, atol=1e-4))
+
+
+def test_prompts_of_different_lengths_share_a_pass(model: ModelPass) -> None:
+    texts = [some_tokens(seed, count) for seed, count in ((1, 5), (2, 17), (3, 1), (4, 9))]
+    results = model.run([fed(take(model), 0, tokens) for tokens in texts])
+    for tokens, (_, logits) in zip(texts, results, strict=True):
+        assert close(logits, plain_logits(None, tokens)[-1])
+
+
+def test_texts_go_on_token_by_token_beside_a_new_prompt(model: ModelPass) -> None:
+    first, second, third = some_tokens(1, 12), some_tokens(2, 20), some_tokens(3, 7)
+    rows = [take(model) for _ in range(3)]
+    model.run([fed(rows[0], 0, first[:10]), fed(rows[2], 0, second[:15])])
+    for step in range(2):  # the row between the two is filled meanwhile
+        results = model.run(
+            [
+                fed(rows[2], 15 + step, [second[15 + step]]),
+                *([fed(rows[1], 0, third)] if step == 0 else []),
+                fed(rows[0], 10 + step, [first[10 + step]]),
+            ]
+        )
+        assert close(results[0][1], plain_logits(None, second[: 16 + step])[-1])
+        assert close(results[-1][1], plain_logits(None, first[: 11 + step])[-1])
+
+
+def test_a_trie_is_scored_as_if_each_way_through_it_stood_alone(model: ModelPass) -> None:
+    prompt = some_tokens(5, 11)
+    #        0 ── 1 ── 2
+    #        └─── 3    └── (nothing)          4 ── 5 begins at the prompt's end too
+    tokens, parents = [7, 9, 11, 13, 15, 17], [-1, 0, 1, 0, -1, 4]
+    row = take(model)
+    model.run([fed(row, 0, prompt)])
+    everything = list(range(VOCABULARY))
+    compared = {number: everything for number in range(len(tokens))}
+    [(scores, logits)] = model.run([Segment(row, len(prompt), -1, tokens, parents, compared)])
+    assert logits is None
+    for number in range(len(tokens)):
+        way: list[int] = []
+        at = number
+        while at >= 0:
+            way, at = [tokens[at], *way], parents[at]
+        assert close(torch.tensor(list(scores[number].values())), plain_logits(None, prompt + way)[-1])
+
+
+def test_of_a_trie_one_way_is_kept_and_gone_on_from(model: ModelPass) -> None:
+    prompt = some_tokens(6, 8)
+    row = take(model)
+    model.run([Segment(row, 0, -1, [*prompt, 7, 9, 11, 13], [*chain(8), 7, 8, 7, 10], {})])
+    model.cache.keep(row, 8, [10, 11])  # 11, 13; forgets 7, 9
+    [(_, logits)] = model.run([fed(row, 10, [21])])
+    assert close(logits, plain_logits(None, [*prompt, 11, 13, 21])[-1])
+
+
+def test_what_many_prompts_begin_with_is_copied(model: ModelPass) -> None:
+    beginning, rest = some_tokens(7, 9), some_tokens(8, 4)
+    first, second = take(model), take(model)
+    model.run([fed(first, 0, beginning)])
+    model.cache.copy_in(second, model.cache.copy_out(first, len(beginning)))
+    [(_, logits)] = model.run([fed(second, len(beginning), rest)])
+    assert close(logits, plain_logits(None, beginning + rest)[-1])
+
+
+def test_rows_that_grow_keep_what_they_hold(model: ModelPass) -> None:
+    text = some_tokens(9, 6)
+    row = take(model)
+    model.run([fed(row, 0, text[:5])])
+    before = model.cache.row_tokens
+    take(model, 500)
+    assert model.cache.row_tokens > before
+    [(_, logits)] = model.run([fed(row, 5, text[5:])])
+    assert close(logits, plain_logits(None, text)[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("plain", {}),
+        ("attention", {"targets": ["q_proj", "v_proj"]}),
+        ("rslora", {"use_rslora": True}),
+        ("dora", {"use_dora": True}),
+    ],
+)
+def test_an_adapter_answers_as_peft_has_it(model: ModelPass, tmp_path: Path, name: str, options: Any) -> None:
+    folder = write_adapter(tmp_path / name, seed=1, **options)
+    model.adapters.load(name, folder)
+    text = some_tokens(10, 13)
+    [(_, logits)] = model.run([fed(take(model), 0, text, model.adapters.number(name))])
+    expected = plain_logits(folder, text)[-1]
+    assert close(logits, expected) and not close(logits, plain_logits(None, text)[-1])
+
+
+def test_base_and_adapters_share_a_pass_without_mixing(model: ModelPass, tmp_path: Path) -> None:
+    folders = {
+        "a": write_adapter(tmp_path / "a", seed=1),
+        "b": write_adapter(tmp_path / "b", seed=2, targets=["q_proj", "down_proj"]),
+        "c": write_adapter(tmp_path / "c", seed=3, use_dora=True),
+    }
+    for loaded, folder in folders.items():
+        model.adapters.load(loaded, folder)
+    names = ["a", None, "b", "c", None, "a"]
+    texts = [some_tokens(20 + i, 6 + i) for i in range(len(names))]
+    rows = [take(model) for _ in names]
+    numbers = [model.adapters.number(name) for name in names]
+    prompts = [fed(row, 0, text[:-1], n) for row, text, n in zip(rows, texts, numbers, strict=True)]
+    model.run(prompts)
+    results = model.run(
+        [fed(row, len(text) - 1, text[-1:], n) for row, text, n in zip(rows, texts, numbers, strict=True)]
+    )
+    for name, text, (_, logits) in zip(names, texts, results, strict=True):
+        assert close(logits, plain_logits(folders.get(name or ""), text)[-1])
+
+
+def test_an_adapter_can_be_replaced_and_removed(model: ModelPass, tmp_path: Path) -> None:
+    first, second = write_adapter(tmp_path / "1", seed=1), write_adapter(tmp_path / "2", seed=2)
+    text = some_tokens(30, 8)
+    model.adapters.load("x", first)
+    model.adapters.load("x", second)
+    [(_, logits)] = model.run([fed(take(model), 0, text, model.adapters.number("x"))])
+    assert close(logits, plain_logits(second, text)[-1])
+    model.adapters.unload("x")
+    [(_, logits)] = model.run([fed(take(model), 0, text)])
+    assert close(logits, plain_logits(None, text)[-1])
+
+
+def test_an_adapter_that_does_not_fit_changes_nothing(model: ModelPass, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = write_adapter(tmp_path / "a", seed=1)
+    weights = load_file(folder / "adapter_model.safetensors")
+    key = next(key for key in weights if "lora_A" in key)
+    save_file(weights | {key: weights[key][:, :-1].contiguous()}, folder / "adapter_model.safetensors")
+    with pytest.raises(AdapterError, match="不适合这个基座"):
+        model.adapters.load("a", folder)
+    save_file(weights | {"lm_head.weight": torch.zeros(2)}, folder / "adapter_model.safetensors")
+    with pytest.raises(AdapterError, match="认不出的权重：lm_head.weight"):
+        model.adapters.load("a", folder)
+    text = some_tokens(31, 8)
+    [(_, logits)] = model.run([fed(take(model), 0, text)])
+    assert close(logits, plain_logits(None, text)[-1])
+
+
+def test_a_base_that_attends_in_its_own_way_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answers would be wrong without anybody noticing: so they are compared when it starts."""
+    from transformers.models.llama import modeling_llama
+
+    base = tiny_base()
+    plain = modeling_llama.apply_rotary_pos_emb
+
+    def unlike(query: Any, key: Any, cos: Any, sin: Any) -> Any:
+        query, key = plain(query, key, cos, sin)
+        return (query, key * 3) if base.model.config._attn_implementation == "fintunnel" else (query, key)
+
+    monkeypatch.setattr(modeling_llama, "apply_rotary_pos_emb", unlike)
+    with pytest.raises(BaseModelError, match="一致性"):
+        ModelPass(base, max_rows=2, max_cache_bytes=2**20)

@@ -1,0 +1,277 @@
+"""Turns, places and full memory, with a tiny model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+from fintunnel_server.errors import EngineBusy, EngineFull
+from fintunnel_server.inference.chat import Chat
+from fintunnel_server.inference.model_pass import ModelPass, Segment
+from fintunnel_server.inference.scheduler import Scheduler, ScoreJob, WriteJob
+from fintunnel_server.inference.writing import Writing
+
+from tests.server.tiny_model import plain_logits, tiny_base
+
+PROMPT = [5, 6, 7, 8, 9]
+
+
+class Letters:
+    """A tokenizer whose tokens are characters."""
+
+    def decode(self, tokens: Sequence[int], **options: object) -> str:
+        del options
+        return "".join(chr(0x4E00 + token) for token in tokens)
+
+
+class Waiting:
+    """The end of a job, to be waited for from another thread."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._error: BaseException | None = None
+
+    def done(self, error: BaseException | None) -> None:
+        self._error = error
+        self._over.set()
+
+    @property
+    def is_over(self) -> bool:
+        return self._over.is_set()
+
+    def result(self) -> None:
+        assert self._over.wait(20)
+        if self._error is not None:
+            raise self._error
+
+
+@pytest.fixture
+def model() -> ModelPass:
+    return ModelPass(tiny_base(), max_rows=2, max_cache_bytes=2**20)
+
+
+@pytest.fixture
+def scheduler(model: ModelPass) -> Iterator[Scheduler]:
+    scheduler = Scheduler(model, max_pass_tokens=256, max_waiting=3)
+    yield scheduler
+    scheduler.close()
+
+
+def new_chat(*, tokens: int = 32, shared: int = 0, prompt: Sequence[int] = PROMPT) -> Chat:
+    return Chat(prompt, shared=shared, adapter=None, answer_tokens=tokens)
+
+
+def score(scheduler: Scheduler, chat: Chat, answer: Sequence[int] = (10,)) -> tuple[ScoreJob, Waiting]:
+    waiting = Waiting()
+    job = ScoreJob(chat, waiting.done, paths=[{"a": [*answer, 11], "b": [*answer, 12], "c": [*answer, 13, 14]}])
+    scheduler.submit(job)
+    return job, waiting
+
+
+def write(scheduler: Scheduler, chat: Chat, tokens: int, answer: Sequence[int] = (10,)) -> tuple[list[str], Waiting]:
+    waiting = Waiting()
+    pieces: list[str] = []
+    writing = Writing(Letters(), frozenset(), max_tokens=tokens)
+    scheduler.submit(WriteJob(chat, waiting.done, answer=answer, writing=writing, piece=pieces.append))
+    return pieces, waiting
+
+
+def plain_text(prompt: Sequence[int], count: int) -> str:
+    tokens = list(prompt)
+    for _ in range(count):
+        tokens.append(int(plain_logits(None, tokens)[-1].argmax()))
+    return Letters().decode(tokens[len(prompt) :])
+
+
+def until(holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and not holds():
+        time.sleep(0.005)
+    return holds()
+
+
+def test_a_conversation_scores_goes_on_and_writes(scheduler: Scheduler) -> None:
+    chat = new_chat(shared=3)
+    first, waiting = score(scheduler, chat)
+    waiting.result()
+    logits = plain_logits(None, [*PROMPT, 10])[-1]
+    shares = torch.softmax(logits[[11, 12, 13]], dim=0).tolist()
+    assert first.scores == [pytest.approx(dict(zip("abc", shares, strict=True)), abs=1e-4)]
+    second, waiting = score(scheduler, chat, answer=(10, 13, 14))
+    waiting.result()
+    logits = plain_logits(None, [*PROMPT, 10, 13, 14])[-1]
+    assert second.scores[0]["b"] == pytest.approx(float(torch.softmax(logits[[11, 12, 13]], 0)[1]), abs=1e-4)
+    pieces, waiting = write(scheduler, chat, 5, answer=(10, 13, 14, 12))
+    waiting.result()
+    assert "".join(pieces) == plain_text([*PROMPT, 10, 13, 14, 12], 5)
+    # Back to an earlier beginning: what came after it is forgotten.
+    pieces, waiting = write(scheduler, chat, 4, answer=(10, 11))
+    waiting.result()
+    assert "".join(pieces) == plain_text([*PROMPT, 10, 11], 4)
+    scheduler.leave(chat)
+    assert until(lambda: scheduler.rows_in_use == 0)
+
+
+def test_a_shared_beginning_is_computed_once(scheduler: Scheduler, model: ModelPass) -> None:
+    fed: list[int] = []
+    plain = model.run
+
+    def counting(segments: Sequence[Segment]) -> Any:
+        fed.append(sum(len(segment.tokens) for segment in segments))
+        return plain(segments)
+
+    model.run = counting  # type: ignore[method-assign]
+    scores = []
+    for end in (20, 21, 20):
+        chat = new_chat(shared=4, prompt=[5, 6, 7, 8, end])
+        job, waiting = score(scheduler, chat)
+        waiting.result()
+        scores.append(job.scores)
+        scheduler.leave(chat)
+    assert fed == [4, 2, 2, 2] and scores[0] == scores[2] != scores[1]
+
+
+def test_who_has_a_row_is_served_before_who_waits_for_one(scheduler: Scheduler) -> None:
+    """Else both rows would be held for ever by conversations whose next question stands behind the newcomers."""
+    held = [new_chat(), new_chat()]
+    for chat in held:
+        score(scheduler, chat)[1].result()
+    late = [new_chat(), new_chat()]
+    newcomers = [score(scheduler, chat)[1] for chat in late]
+    assert until(lambda: scheduler.chats_waiting == 2)
+    for chat in held:
+        score(scheduler, chat, answer=(10, 11))[1].result()
+    assert not any(each.is_over for each in newcomers)
+    scheduler.leave(held[0])
+    newcomers[0].result()  # first come, first served
+    assert not newcomers[1].is_over
+    scheduler.leave(held[1])
+    newcomers[1].result()
+
+
+def test_beyond_the_bound_nobody_is_let_in(scheduler: Scheduler) -> None:
+    held = [new_chat() for _ in range(2)]
+    for chat in held:
+        score(scheduler, chat)[1].result()
+    waiting = [new_chat() for _ in range(3)]
+    for chat in waiting:
+        score(scheduler, chat)
+    with pytest.raises(EngineBusy, match="排队已满（3 个）") as busy:
+        score(scheduler, new_chat())
+    assert busy.value.retry_after >= 1
+    score(scheduler, held[0], answer=(10, 11))[1].result()  # who is in goes on
+    scheduler.leave(waiting[0])  # who gives up makes room
+    assert until(lambda: scheduler.chats_waiting == 2)
+    score(scheduler, new_chat())
+
+
+def test_what_can_never_fit_is_told_at_once(scheduler: Scheduler) -> None:
+    with pytest.raises(EngineFull, match="FINTUNNEL_KV_CACHE_MIB"):
+        score(scheduler, new_chat(tokens=10_000_000))
+
+
+def test_leaving_ends_the_text_and_frees_the_row(scheduler: Scheduler) -> None:
+    chat = new_chat(tokens=1000)
+    pieces, waiting = write(scheduler, chat, 900)
+    assert until(lambda: len(pieces) > 3)
+    scheduler.leave(chat)
+    with pytest.raises(EngineBusy):
+        waiting.result()
+    assert until(lambda: scheduler.rows_in_use == 0)
+    written = len(pieces)
+    time.sleep(0.1)
+    assert len(pieces) == written < 900
+
+
+def test_a_long_text_does_not_hold_up_a_short_question(scheduler: Scheduler) -> None:
+    pieces, long = write(scheduler, new_chat(tokens=1000), 900)
+    assert until(lambda: len(pieces) > 3)
+    score(scheduler, new_chat())[1].result()
+    assert not long.is_over
+
+
+def test_full_memory_makes_passes_smaller_and_loses_nothing(model: ModelPass) -> None:
+    plain, sizes = model.run, list[int]()
+
+    def small(segments: Sequence[Segment]) -> Any:
+        sizes.append(sum(len(segment.tokens) for segment in segments))
+        if sizes[-1] > 12:
+            raise torch.OutOfMemoryError("no memory")
+        return plain(segments)
+
+    gate = threading.Event()
+    scheduler = Scheduler(model, max_pass_tokens=256, max_waiting=9)
+    try:
+        scheduler.between_passes(lambda: gate.wait(10))  # so that both come into one pass
+        model.run = small  # type: ignore[method-assign]
+        chats = [new_chat(prompt=range(20, 28)), new_chat(prompt=range(30, 38))]
+        jobs = [score(scheduler, chat) for chat in chats]
+        gate.set()
+        for (job, waiting), chat in zip(jobs, chats, strict=True):
+            waiting.result()
+            logits = plain_logits(None, [*chat.prompt, 10])[-1]
+            assert job.scores[0]["a"] == pytest.approx(float(torch.softmax(logits[[11, 12, 13]], 0)[0]), abs=1e-4)
+        assert max(sizes) > 12 and sizes[-1] <= 12
+    finally:
+        scheduler.close()
+
+
+def test_what_does_not_fit_alone_is_dropped_and_the_rest_goes_on(model: ModelPass) -> None:
+    plain = model.run
+
+    def small(segments: Sequence[Segment]) -> Any:
+        if any(len(segment.tokens) > 30 for segment in segments):
+            raise torch.OutOfMemoryError("no memory")
+        return plain(segments)
+
+    model.run = small  # type: ignore[method-assign]
+    scheduler = Scheduler(model, max_pass_tokens=256, max_waiting=9)
+    try:
+        pieces, text = write(scheduler, new_chat(tokens=400), 300)
+        assert until(lambda: len(pieces) > 2)
+        huge = new_chat(prompt=range(20, 80))
+        with pytest.raises(EngineFull, match="显存不足"):
+            score(scheduler, huge)[1].result()
+        text.result()
+        assert len(pieces) == 300
+        score(scheduler, new_chat(prompt=range(1, 6)))
+    finally:
+        scheduler.close()
+
+
+def test_a_pass_that_fails_takes_nobody_else_with_it(scheduler: Scheduler, model: ModelPass) -> None:
+    plain = model.run
+
+    def broken(segments: Sequence[Segment]) -> Any:
+        raise RuntimeError(f"broken at {len(segments)}")
+
+    model.run = broken  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="broken"):
+        score(scheduler, new_chat())[1].result()
+    model.run = plain  # type: ignore[method-assign]
+    chat = new_chat()
+    scheduler.between_passes(lambda: None).result()
+    assert model.cache.rows_in_use <= 1
+    score(scheduler, chat)[1].result()
+
+
+def test_a_question_that_makes_no_sense_fails_alone(scheduler: Scheduler) -> None:
+    waiting = Waiting()
+    scheduler.submit(ScoreJob(new_chat(), waiting.done, paths=[{"a": [10, 11], "b": [10, 11, 12]}]))
+    with pytest.raises(ValueError, match="beginning of another"):
+        waiting.result()
+    score(scheduler, new_chat())[1].result()
+
+
+def test_closing_ends_what_is_under_way(model: ModelPass) -> None:
+    scheduler = Scheduler(model, max_pass_tokens=256, max_waiting=3)
+    _, waiting = write(scheduler, new_chat(tokens=1000), 900)
+    scheduler.close()
+    with pytest.raises(EngineBusy, match="正在停止"):
+        waiting.result()
+    with pytest.raises(EngineBusy, match="正在停止"):
+        score(scheduler, new_chat())
