@@ -31,6 +31,9 @@ def _serve(
     host: Annotated[str, typer.Option(help="监听地址；非本机地址须设 FINTUNNEL_API_KEY")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="端口")] = 8000,
     quantization: Annotated[Literal["nf4", "none"], typer.Option(help="nf4：4-bit；none：16-bit")] = "nf4",
+    merge: Annotated[
+        bool, typer.Option("--merge", help="先把适配器以 16 位合并进基座再量化：每步少算一些，但不能再问 base")
+    ] = False,
     calibration: Annotated[bool, typer.Option(help="按适配器目录里的 calibration.json 校准概率")] = True,
     upstream: Annotated[
         str | None, typer.Option(help="由另一个 OpenAI 兼容的服务（vLLM、SGLang、llama.cpp）做推理：它的地址")
@@ -52,6 +55,7 @@ def _serve(
         quantization=quantization,
         calibrated=calibration,
         allow_unverified=allow_unverified,
+        merge=merge,
         upstream=upstream,
         upstream_model=upstream_model,
         upstream_base=upstream_base,

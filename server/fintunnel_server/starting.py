@@ -25,6 +25,7 @@ class ModelOptions:
     quantization: Literal["nf4", "none"]
     calibrated: bool
     allow_unverified: bool
+    merge: bool
     upstream: str | None
     upstream_model: str | None
     upstream_base: str | None
@@ -42,25 +43,54 @@ def start_engine(options: ModelOptions, settings: ServerSettings) -> tuple[Engin
         return _upstream(options, adapters, settings), None
     if options.upstream_model or options.upstream_base:
         raise SettingsError("--upstream-model 和 --upstream-base 要与 --upstream 一起用。")
+    if options.merge and len(adapters) != 1:
+        raise SettingsError("--merge 要恰好一个 --adapter：合并进基座的那个。")
+    return _local(options, adapters, settings)
+
+
+def _local(
+    options: ModelOptions, adapters: dict[str, Path], settings: ServerSettings
+) -> tuple[Engine, Callable[[str, Path], None] | None]:
     from fintunnel_training.base import default_base
 
-    from fintunnel_server.local_engine import EngineLimits, load_local_engine
+    from fintunnel_server.loading import load_local_engine, load_merged_engine
+    from fintunnel_server.local_engine import EngineLimits
 
     name = options.base or default_base()
     shown = "、".join(map(str, adapters.values()))
     typer.echo(f"加载 {name}" + (f" 与适配器 {shown}" if shown else "（不带适配器）") + " …", err=True)
+    limits = EngineLimits(
+        max_rows=settings.max_rows,
+        max_waiting=settings.max_waiting,
+        max_cache_bytes=settings.kv_cache_mib and settings.kv_cache_mib * 2**20,
+    )
     engine = load_local_engine(
         name,
         adapters,
         quantization=options.quantization,
-        limits=EngineLimits(
-            max_rows=settings.max_rows,
-            max_waiting=settings.max_waiting,
-            max_cache_bytes=settings.kv_cache_mib and settings.kv_cache_mib * 2**20,
-        ),
+        limits=limits,
         allow_unverified=options.allow_unverified,
         calibrated=options.calibrated,
     )
+    if options.merge:
+        from fintunnel_server.merge_check import CHECKED, changed_labels, check_labels
+
+        before = check_labels(engine)
+        engine.stop()
+        del engine  # two models need not be there at once
+        [(adapter, folder)] = adapters.items()
+        engine = load_merged_engine(
+            name,
+            adapter,
+            folder,
+            quantization=options.quantization,
+            limits=limits,
+            allow_unverified=options.allow_unverified,
+            calibrated=options.calibrated,
+        )
+        changed = changed_labels(before, check_labels(engine))
+        typer.echo(f"适配器已合并：{CHECKED} 个样例标签中有 {changed} 个与合并前不同", err=True)
+        return engine, None
 
     def load_adapter(name: str, folder: Path) -> None:
         engine.load_adapter(name, folder, allow_unverified=options.allow_unverified, calibrated=options.calibrated)

@@ -12,7 +12,8 @@ from fintunnel.prompt import Message, render_prompt
 from fintunnel.wire import NewsAnalysis, NewsRequest
 from fintunnel_server.analyze import analyze
 from fintunnel_server.engine import Field
-from fintunnel_server.local_engine import EngineLimits, LocalEngine, load_local_engine
+from fintunnel_server.loading import load_local_engine, load_merged_engine
+from fintunnel_server.local_engine import EngineLimits, LocalEngine
 from fintunnel_training.base import LoadedBase, load_base
 from fintunnel_training.dataset.sources.database import read_database
 from fintunnel_training.errors import AdapterError
@@ -252,3 +253,18 @@ def test_the_base_alone_can_be_served() -> None:
         assert given.model.adapter is None and engine.info.default_adapter is None
     finally:
         engine.stop()
+
+
+def test_a_merged_adapter_answers_without_a_base(engine: LocalEngine, adapter: Path, news: list[NewsRequest]) -> None:
+    asked = labels_only(news[:6])[::2]
+    merged = load_merged_engine("embedded", "tuned", adapter)
+    try:
+        assert merged.info.default_adapter == "tuned" and not merged.info.has_base
+        for given, apart in zip(at_once(merged, asked), at_once(engine, asked), strict=True):
+            assert given.edges == apart.edges and given.model == apart.model
+            # 4 bits of the sum are other 4 bits than those of the base.
+            assert largest_gap(given.impact_probs, apart.impact_probs) < 0.25
+        with pytest.raises(AdapterError, match="--merge"):
+            merged.load_adapter("second", adapter)
+    finally:
+        merged.stop()

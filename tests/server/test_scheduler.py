@@ -11,8 +11,9 @@ import pytest
 import torch
 from fintunnel_server.errors import EngineBusy, EngineFull
 from fintunnel_server.inference.chat import Chat
+from fintunnel_server.inference.jobs import ScoreJob, WriteJob
 from fintunnel_server.inference.model_pass import ModelPass, Segment
-from fintunnel_server.inference.scheduler import Scheduler, ScoreJob, WriteJob
+from fintunnel_server.inference.scheduler import Scheduler
 from fintunnel_server.inference.writing import Writing
 
 from tests.server.tiny_model import plain_logits, tiny_base

@@ -31,6 +31,7 @@ __all__ = [
     "default_base",
     "load_base",
     "load_tokenizer",
+    "nf4_options",
     "prompt_text",
     "prompt_tokens",
     "resolve_base",
@@ -170,12 +171,7 @@ def load_base(base: str, quantization: Quantization = "nf4") -> LoadedBase:
     dtype = getattr(torch, precision.dtype)
     options: dict[str, Any] = {}
     if quantization == "nf4":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
+        options["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, **nf4_options(dtype))
     try:
         published = AutoConfig.from_pretrained(resolved.path, trust_remote_code=False)
         published_dtype, architectures = published.dtype, published.architectures or []
@@ -208,6 +204,11 @@ def load_base(base: str, quantization: Quantization = "nf4") -> LoadedBase:
         device=device,
         context_tokens=int(config["max_position_embeddings"]),
     )
+
+
+def nf4_options(dtype: Any) -> dict[str, Any]:
+    """QLoRA's 4 bits, under bitsandbytes' names."""
+    return {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": dtype}
 
 
 def prompt_text(tokenizer: Any, messages: list[Message], answer_prefix: str = "") -> str:

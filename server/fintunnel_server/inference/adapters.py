@@ -193,15 +193,14 @@ def _part(config: Any, base: Any, down: Any, up: Any, magnitude: Any, model: Any
     options = {"dtype": model.dtype, "device": model.device}
     gain = None
     if magnitude is not None:  # DoRA (Liu et al., 2024): the length of each output is learned apart
-        weight = _weight(base).float() + scale * up.float().to(model.device) @ down.float().to(model.device)
+        weight = _weight(base, model).float() + scale * up.float().to(model.device) @ down.float().to(model.device)
         gain = (magnitude.float().to(model.device) / weight.norm(dim=1)).to(**options)
     return _LowRank(down.to(**options), (scale * up.float()).to(**options), gain)
 
 
-def _weight(layer: Any) -> Any:
-    state = getattr(layer.weight, "quant_state", None)
-    if state is None:
-        return layer.weight.data
-    from bitsandbytes.functional import dequantize_4bit
-
-    return dequantize_4bit(layer.weight.data, state)
+def _weight(layer: Any, model: Any) -> Any:
+    """A layer's weights (out, in), by what it makes of the unit vectors: bitsandbytes has several layouts of 4 bits."""
+    units = torch.eye(layer.in_features, dtype=model.dtype, device=model.device)
+    with torch.inference_mode():
+        weight = layer(units[None])[0].T
+    return weight if layer.bias is None else weight - layer.bias[:, None]

@@ -16,11 +16,11 @@ from fintunnel_training.base import LoadedBase
 from fintunnel_training.errors import BaseModelError
 
 from fintunnel_server.inference.adapters import Adapters
+from fintunnel_server.inference.attention import IMPLEMENTATION, Layout, register
 from fintunnel_server.inference.kv_cache import KvCache
 
 __all__ = ["ModelPass", "Segment", "chain"]
 
-_IMPLEMENTATION = "fintunnel"
 _CHECK_TOKENS = 24
 _AGREEMENT = 0.999  # cosine of the logits, ours and the model's own
 
@@ -46,22 +46,6 @@ class Segment:
 def chain(count: int) -> list[int]:
     """Parents of tokens that follow one another."""
     return list(range(-1, count - 1))
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """What attention has to know of a pass: where each token is stored, and who attends to what."""
-
-    memory: Any
-    rows: Any
-    columns: Any
-    singles: int
-    """how many conversations, the first ones, feed a single token; `single_rows` are their rows"""
-    single_rows: Any
-    single_mask: Any
-    longest: int
-    others: list[tuple[int, int, int, int, Any]]
-    """first token, end, row, tokens to attend to, mask"""
 
 
 class ModelPass:
@@ -90,8 +74,8 @@ class ModelPass:
         )
         self.adapters = Adapters(self.model)
         reference = self._own_logits()
-        _register()
-        self.model.set_attn_implementation(_IMPLEMENTATION)
+        register()
+        self.model.set_attn_implementation(IMPLEMENTATION)
         self._check_against(reference)
 
     def run(self, segments: Sequence[Segment]) -> list[tuple[dict[int, dict[int, float]], Any]]:
@@ -124,7 +108,7 @@ class ModelPass:
         )
         return output.last_hidden_state[0]
 
-    def _layout(self, segments: Sequence[Segment]) -> _Layout:
+    def _layout(self, segments: Sequence[Segment]) -> Layout:
         rows = [segment.row for segment in segments for _ in segment.tokens]
         columns = [segment.start + i for segment in segments for i in range(len(segment.tokens))]
         singles = sum(len(segment.tokens) == 1 for segment in segments)
@@ -145,7 +129,7 @@ class ModelPass:
             hides = _hides(segment)
             others.append((begin, end, segment.row, segment.start + len(segment.tokens), self._mask(hides)))
             begin = end
-        return _Layout(
+        return Layout(
             memory=self.cache.memory,
             rows=torch.tensor(rows, device=self.device),
             columns=torch.tensor(columns, device=self.device),
@@ -234,61 +218,3 @@ def _hides(segment: Segment) -> Any:
             hides[i, segment.start :] = hides[parent, segment.start :]
         hides[i, segment.start + i] = False
     return hides
-
-
-# --- attention --------------------------------------------------------------------------------------
-
-
-def _register() -> None:
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    ALL_ATTENTION_FUNCTIONS.register(_IMPLEMENTATION, _attend)
-
-
-def _attend(
-    module: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    attention_mask: Any,
-    *,
-    fintunnel_layout: _Layout,
-    scaling: float | None = None,
-    **kwargs: Any,
-) -> tuple[Any, None]:
-    """Store the new keys and values and attend to the stored ones.
-
-    `query` has the shape (1, heads, tokens, width), `key` and `value` (1, key-value heads, tokens, width); the result
-    (1, tokens, heads, width).
-    """
-    del attention_mask, kwargs
-    at = fintunnel_layout
-    keys, values = at.memory[module.layer_idx]
-    keys[at.rows, :, at.columns] = key[0].transpose(0, 1)
-    values[at.rows, :, at.columns] = value[0].transpose(0, 1)
-    _, heads, tokens, width = query.shape
-    shared_by = heads // keys.shape[1]  # query heads of one key-value head: they go in as so many tokens
-    result = query.new_empty(tokens, heads, width)
-    if at.singles:
-        block = query.new_zeros(at.single_mask.shape[0], keys.shape[1], shared_by, width)
-        own = query[0, :, : at.singles].transpose(0, 1)
-        block[at.single_rows] = own.reshape(at.singles, keys.shape[1], shared_by, width)
-        attended = F.scaled_dot_product_attention(
-            block,
-            keys[: len(block), :, : at.longest],
-            values[: len(block), :, : at.longest],
-            attn_mask=at.single_mask,
-            scale=scaling,
-        )
-        result[: at.singles] = attended[at.single_rows].reshape(at.singles, heads, width)
-    for begin, end, row, length, mask in at.others:
-        own = query[0, :, begin:end].reshape(1, keys.shape[1], shared_by * (end - begin), width)
-        attended = F.scaled_dot_product_attention(
-            own,
-            keys[None, row, :, :length],
-            values[None, row, :, :length],
-            attn_mask=mask.repeat(shared_by, 1)[None, None],
-            scale=scaling,
-        )
-        result[begin:end] = attended.view(heads, end - begin, width).transpose(0, 1)
-    return result[None], None

@@ -13,7 +13,6 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -21,45 +20,15 @@ import torch
 from fintunnel_server.errors import EngineBusy, EngineFull
 from fintunnel_server.inference.chat import Chat
 from fintunnel_server.inference.choice_trie import common_prefix
+from fintunnel_server.inference.jobs import Job, ScoreJob, WriteJob
 from fintunnel_server.inference.model_pass import ModelPass, Segment, chain
-from fintunnel_server.inference.writing import Writing
 
-__all__ = ["Scheduler", "ScoreJob", "WriteJob"]
+__all__ = ["Scheduler"]
 
 logger = logging.getLogger("fintunnel.server")
 
 _SHARED_KEPT = 8
 _T = TypeVar("_T")
-
-
-@dataclass(eq=False)
-class _Job:
-    """One call of a conversation. `done` is called on the inference thread, with the error that ended it or None."""
-
-    chat: Chat
-    done: Callable[[BaseException | None], None]
-    asked: float = field(default_factory=time.monotonic)
-    began: float | None = None
-    ended: float = 0.0
-
-
-@dataclass(eq=False)
-class ScoreJob(_Job):
-    """`paths`: per field its labels' tokens, after the chat's prompt; `scores` come in the same form."""
-
-    paths: Sequence[Mapping[str, Sequence[int]]] = ()
-    scores: list[dict[str, float]] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class WriteJob(_Job):
-    """`answer`: the tokens to be continued, after the chat's prompt; `piece` is called with each piece."""
-
-    answer: Sequence[int] = ()
-    writing: Writing | None = None
-    piece: Callable[[str], None] | None = None
-    writes: bool = False
-    """the answer so far is in the model's memory: one token a pass"""
 
 
 class Scheduler:
@@ -70,9 +39,9 @@ class Scheduler:
         self._max_pass_tokens = max_pass_tokens
         self._max_waiting = max_waiting
         self._changed = threading.Condition()
-        self._inbox: deque[_Job | Callable[[], None]] = deque()
+        self._inbox: deque[Job | Callable[[], None]] = deque()
         self._closing = False
-        self._waiting: list[_Job] = []  # in the order in which their conversations came
+        self._waiting: list[Job] = []  # in the order in which their conversations came
         self._writing: list[WriteJob] = []
         self._shared: OrderedDict[tuple[str | None, tuple[int, ...]], Any] = OrderedDict()
         self._chats_waiting = 0
@@ -89,7 +58,7 @@ class Scheduler:
         """Conversations that have no row yet."""
         return self._chats_waiting
 
-    def submit(self, job: _Job) -> None:
+    def submit(self, job: Job) -> None:
         """
         Raises:
             EngineBusy: too many are waiting already.
@@ -161,7 +130,7 @@ class Scheduler:
                 arrived, self._inbox = self._inbox, deque()
                 closing = self._closing
             for each in arrived:
-                if isinstance(each, _Job):
+                if isinstance(each, Job):
                     self._waiting.append(each)
                 else:
                     each()
@@ -187,7 +156,7 @@ class Scheduler:
             chat.row = None
             self._left.append(time.monotonic())
 
-    def _end(self, job: _Job, error: BaseException | None = None) -> None:
+    def _end(self, job: Job, error: BaseException | None = None) -> None:
         if job in self._waiting:
             self._waiting.remove(job)
             if job.chat.row is None:
@@ -200,7 +169,7 @@ class Scheduler:
 
     def _pass(self) -> bool:
         """One forward pass, if there is anything to do: whether there was."""
-        batch: list[tuple[_Job, Segment, Any]] = [(job, self._next_token(job), None) for job in self._writing]
+        batch: list[tuple[Job, Segment, Any]] = [(job, self._next_token(job), None) for job in self._writing]
         tokens = len(batch)
         # Those under way first; then first come, first served: nobody overtakes for being shorter.
         for job in sorted(self._waiting, key=lambda job: job.chat.row is None):
@@ -236,7 +205,7 @@ class Scheduler:
                 self._take_token(job, logits)
         return True
 
-    def _has_row(self, job: _Job) -> bool:
+    def _has_row(self, job: Job) -> bool:
         chat = job.chat
         if chat.row is None:
             chat.row = self._model.cache.take(chat.room)
@@ -246,7 +215,7 @@ class Scheduler:
                 self._chats_waiting -= 1
         return True
 
-    def _question(self, job: _Job) -> tuple[Segment, Any]:
+    def _question(self, job: Job) -> tuple[Segment, Any]:
         chat = job.chat
         adapter = self._model.adapters.number(chat.adapter)
         if chat.is_new and chat.shared:

@@ -1,9 +1,4 @@
-"""Base and adapter as one 16-bit model in a folder of its own, for transformers, vLLM and Ollama.
-
-Merged from unquantised weights: a LoRA update is far smaller than the steps of a 4-bit grid, so merging into 4 bits
-would round much of it away and change answers. The sum is computed in float32, layer by layer, and rounded to
-16 bits once; peft alone would round the update first and the sum again.
-"""
+"""Base and adapter as one 16-bit model in a folder of its own, for transformers, vLLM and Ollama."""
 
 from __future__ import annotations
 
@@ -18,12 +13,13 @@ from typing import Any
 from fintunnel_training.adapter import ADAPTER_WEIGHTS, MANIFEST, Manifest, check_base, file_sha256
 from fintunnel_training.atomic_files import replace_folder
 from fintunnel_training.base import LoadedBase, load_base, resolve_base
-from fintunnel_training.errors import AdapterError, OptionError, TrainingError
+from fintunnel_training.errors import OptionError, TrainingError
 from fintunnel_training.export.ollama import modelfile
 from fintunnel_training.export.record import RECORD, ExportRecord, check_place, read_record, write_record
+from fintunnel_training.merging import merge_weights
 from fintunnel_training.serving import base_of
 
-__all__ = ["base_to_merge", "is_merged_from", "merge_weights", "write_merged"]
+__all__ = ["base_to_merge", "is_merged_from", "write_merged"]
 
 _SHARD = "2GB"  # small enough that progress shows and memory on the CPU stays low
 _LIBRARIES = ("fintunnel", "torch", "transformers", "peft", "safetensors")
@@ -80,32 +76,6 @@ def is_merged_from(folder: Path, manifest: Manifest) -> bool:
         return False
     files = [folder / name for name in record.files]
     return all(path.is_file() for path in files) and _hashes(files) == record.files
-
-
-def merge_weights(base: LoadedBase, adapter: Path) -> Any:
-    """The base's model with the adapter added to its weights; `base.model` itself is changed.
-
-    Raises:
-        AdapterError: the adapter does not fit, or a merged weight is not finite.
-    """
-    from peft import PeftModel
-    from peft.tuners.tuners_utils import BaseTunerLayer
-    from tqdm.auto import tqdm
-
-    try:
-        model = PeftModel.from_pretrained(base.model, str(adapter), autocast_adapter_dtype=False)
-    except Exception as error:  # damaged files make the libraries raise whatever they meet
-        raise AdapterError(f"适配器 {adapter} 无法加载到基座 {base.info.id} 上：{error}"[:300]) from error
-    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
-    for layer in tqdm(layers, desc="合并", unit="层"):
-        dtype = layer.get_base_layer().weight.dtype
-        layer.float()
-        try:
-            layer.merge(safe_merge=True)
-        except ValueError as error:
-            raise AdapterError(f"合并后的权重里有 NaN 或无穷大，{adapter} 的训练很可能发散了。") from error
-        layer.to(dtype)
-    return model.base_model.unload()
 
 
 def _check_space(target: Path, needed: int) -> None:

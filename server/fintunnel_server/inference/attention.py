@@ -1,0 +1,87 @@
+"""Attention over the memory of many conversations, for a pass whose tokens stand in one row.
+
+Tokens being written, one for each conversation, attend as one block; a prompt, or a trie of answers, for itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+
+__all__ = ["IMPLEMENTATION", "Layout", "register"]
+
+IMPLEMENTATION = "fintunnel"
+"""what transformers knows it by"""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What attention has to know of a pass: where each token is stored, and who attends to what."""
+
+    memory: Any
+    rows: Any
+    columns: Any
+    singles: int
+    """how many conversations, the first ones, feed a single token; `single_rows` are their rows"""
+    single_rows: Any
+    single_mask: Any
+    longest: int
+    others: list[tuple[int, int, int, int, Any]]
+    """first token, end, row, tokens to attend to, mask"""
+
+
+def register() -> None:
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    ALL_ATTENTION_FUNCTIONS.register(IMPLEMENTATION, _attend)
+
+
+def _attend(
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    *,
+    fintunnel_layout: Layout,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Any, None]:
+    """Store the new keys and values and attend to the stored ones.
+
+    `query` has the shape (1, heads, tokens, width), `key` and `value` (1, key-value heads, tokens, width); the result
+    (1, tokens, heads, width).
+    """
+    del attention_mask, kwargs
+    at = fintunnel_layout
+    keys, values = at.memory[module.layer_idx]
+    keys[at.rows, :, at.columns] = key[0].transpose(0, 1)
+    values[at.rows, :, at.columns] = value[0].transpose(0, 1)
+    _, heads, tokens, width = query.shape
+    shared_by = heads // keys.shape[1]  # query heads of one key-value head: they go in as so many tokens
+    result = query.new_empty(tokens, heads, width)
+    if at.singles:
+        block = query.new_zeros(at.single_mask.shape[0], keys.shape[1], shared_by, width)
+        own = query[0, :, : at.singles].transpose(0, 1)
+        block[at.single_rows] = own.reshape(at.singles, keys.shape[1], shared_by, width)
+        attended = F.scaled_dot_product_attention(
+            block,
+            keys[: len(block), :, : at.longest],
+            values[: len(block), :, : at.longest],
+            attn_mask=at.single_mask,
+            scale=scaling,
+        )
+        result[: at.singles] = attended[at.single_rows].reshape(at.singles, heads, width)
+    for begin, end, row, length, mask in at.others:
+        own = query[0, :, begin:end].reshape(1, keys.shape[1], shared_by * (end - begin), width)
+        attended = F.scaled_dot_product_attention(
+            own,
+            keys[None, row, :, :length],
+            values[None, row, :, :length],
+            attn_mask=mask.repeat(shared_by, 1)[None, None],
+            scale=scaling,
+        )
+        result[begin:end] = attended.view(heads, end - begin, width).transpose(0, 1)
+    return result[None], None

@@ -1,0 +1,127 @@
+"""One conversation with the model in this process: `Conversation` over the scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from fintunnel_server.engine import Field, Scores, Work
+from fintunnel_server.inference.chat import Chat
+from fintunnel_server.inference.jobs import ScoreJob, WriteJob
+from fintunnel_server.inference.scheduler import Scheduler
+from fintunnel_server.inference.writing import Writing
+
+__all__ = ["LocalConversation", "encode"]
+
+_END = object()
+
+
+class LocalConversation:
+    """Calls become jobs of the inference thread, whose results come back to the loop that asked."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        tokenizer: Any,
+        end_tokens: frozenset[int],
+        chat: Chat,
+        *,
+        prompt: list[int],
+        text: str,
+    ) -> None:
+        """`prompt`: its tokens; `text`: the same as text, up to where the answer begins."""
+        self.work = Work(prompt_tokens=len(prompt))
+        self._scheduler = scheduler
+        self._tokenizer = tokenizer
+        self._end_tokens = end_tokens
+        self._chat = chat
+        self._prompt = prompt
+        self._text = text
+
+    async def score(self, fields: Sequence[Field]) -> list[Scores]:
+        texts = [field.prefix + choice for field in fields for choice in field.choices.values()]
+        tokens = iter(self._tokens(texts))
+        paths = [{label: next(tokens) for label in field.choices} for field in fields]
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def finish(error: BaseException | None) -> None:
+            loop.call_soon_threadsafe(_set, done, error)
+
+        job = ScoreJob(self._chat, finish, paths=paths)
+        self._scheduler.submit(job)
+        await done
+        self._account(job)
+        return [Scores(max(scores, key=scores.__getitem__), scores) for scores in job.scores]
+
+    async def write(
+        self,
+        prefix: str,
+        *,
+        max_tokens: int,
+        in_json_string: bool = False,
+        temperature: float = 0.0,
+        seed: int | None = None,
+    ) -> AsyncIterator[str]:
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[Any] = asyncio.Queue()
+        writing = Writing(
+            self._tokenizer,
+            self._end_tokens,
+            max_tokens=max_tokens,
+            in_json_string=in_json_string,
+            temperature=temperature,
+            seed=seed,
+        )
+
+        def finish(error: BaseException | None) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, error or _END)
+
+        def give(piece: str) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        [answer] = self._tokens([prefix])
+        job = WriteJob(self._chat, finish, answer=answer, writing=writing, piece=give)
+        self._scheduler.submit(job)
+        while (piece := await pieces.get()) is not _END:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+        self._account(job)
+        self.work.completion_tokens += len(writing.produced)
+        self.work.finish_reason = writing.finished or "stop"
+
+    def write_json(self, schema: Mapping[str, object], *, max_tokens: int) -> AsyncIterator[str]:
+        raise NotImplementedError("this engine continues answers")
+
+    def _tokens(self, answers: Sequence[str]) -> list[list[int]]:
+        """What follows the tokens that the chat's prompt holds, for each beginning of an answer."""
+        known = self._chat.prompt
+        encoded = encode(self._tokenizer, [self._text + answer for answer in answers])
+        for number, answer in enumerate(answers):
+            if not answer:  # the template may put more before an answer than it lets the model begin with
+                encoded[number] = self._prompt
+        if any(ids[: len(known)] != known for ids in encoded):
+            raise ValueError("the tokenizer cuts this prompt otherwise where an answer follows it")
+        return [ids[len(known) :] for ids in encoded]
+
+    def _account(self, job: ScoreJob | WriteJob) -> None:
+        began = job.began or job.ended
+        self.work.queue_seconds += began - job.asked
+        self.work.model_seconds += job.ended - began
+
+
+def _set(future: asyncio.Future[None], error: BaseException | None) -> None:
+    if future.done():  # its caller has left
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """The tokens of whole prompts: nothing is added to them."""
+    tokens: list[list[int]] = tokenizer(list(texts), add_special_tokens=False).input_ids
+    return tokens
