@@ -70,6 +70,11 @@ class LocalEngine:
         """Conversations under way."""
         return self._scheduler.rows_in_use
 
+    @property
+    def passes(self) -> int:
+        """Forward passes so far."""
+        return self._scheduler.passes
+
     def load_adapter(self, name: str, folder: Path, *, allow_unverified: bool = False, calibrated: bool = True) -> None:
         """Add an adapter while others are being asked; the first one becomes the default. One of the same name is
         replaced.

@@ -45,6 +45,8 @@ class Scheduler:
         self._writing: list[WriteJob] = []
         self._shared: OrderedDict[tuple[str | None, tuple[int, ...]], Any] = OrderedDict()
         self._chats_waiting = 0
+        self.passes = 0
+        """forward passes so far"""
         self._left: deque[float] = deque(maxlen=32)  # when conversations gave their rows back
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
@@ -70,7 +72,8 @@ class Scheduler:
             if self._closing:
                 raise EngineBusy("服务正在停止。")
             if job.chat.row is None:
-                if self._chats_waiting >= self._max_waiting:
+                cache = self._model.cache
+                if self._chats_waiting + cache.rows_in_use >= cache.max_rows + self._max_waiting:
                     raise EngineBusy(
                         f"排队已满（{self._max_waiting} 个），请稍后再试。", retry_after=self._seconds_to_wait()
                     )
@@ -189,6 +192,7 @@ class Scheduler:
             batch.append((job, segment, extra))
         if not batch:
             return False
+        self.passes += 1
         try:
             results = self._model.run([segment for _, segment, _ in batch])
         except torch.OutOfMemoryError:
