@@ -111,6 +111,8 @@ def test_an_interrupted_run_goes_on_where_it_stopped(augment: Augment, how: sign
             assert "再运行同一条命令" in err.decode() and "Traceback" not in err.decode()
         stored = _stored(augment)
         assert 3 <= stored <= len(server.bodies)  # whatever was answered before the signal
+        time.sleep(0.3)  # what the killed process had sent is read by now
+        _wait_for(lambda: server.in_flight == 0)
         server.forget()
         assert augment(server).status == 0
     assert len(server.bodies) == 12 - stored and augment.rationales() == [GOOD] * 12
