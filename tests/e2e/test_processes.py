@@ -101,6 +101,7 @@ def newest(work: Path) -> int:
     return max(int(path.name[11:]) for path in (work / "checkpoints").iterdir())
 
 
+@pytest.mark.thorough  # five launches of two processes: minutes
 @pytest.mark.skipif(sys.platform == "win32", reason="ends processes by POSIX signals")
 def test_two_processes_stopped_and_killed_end_as_two_that_were_not(
     undisturbed: Path, instructions: Path, tmp_path: Path

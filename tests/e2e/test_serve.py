@@ -131,14 +131,16 @@ def test_a_server_that_cannot_start_tells_its_waiter_why(tmp_path: Path) -> None
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM: terminate() ends a process at once")
 def test_sigterm_lets_a_running_request_finish(adapter: Path, tmp_path: Path) -> None:
-    body = {"task": "news", "text": "美联储宣布加息25个基点", "max_tokens": 48}
+    # At this temperature hardly any text ends by itself.
+    question = {"role": "user", "content": "美联储宣布加息25个基点"}
+    body = {"messages": [question], "max_tokens": 200, "temperature": 2.0, "seed": 1}
     with (
         LocalServer(["--base", "embedded", "--adapter", str(adapter)], log=tmp_path / "log.txt") as server,
         ThreadPoolExecutor() as pool,
     ):
         server.wait_until_ready(300)
-        asked = pool.submit(httpx.post, f"{server.url}/analyze", json=body, timeout=60, trust_env=False)
-        time.sleep(1.0)  # accepted, and not yet done: 48 tokens take longer
+        asked = pool.submit(httpx.post, f"{server.url}/v1/chat/completions", json=body, timeout=60, trust_env=False)
+        time.sleep(1.0)  # accepted, and not yet done: 200 tokens take longer
         assert not asked.done()
         server.stop()
         assert asked.result().status_code == 200
