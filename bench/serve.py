@@ -100,7 +100,9 @@ def measured(peer: Peer, headlines: Headlines, arguments: argparse.Namespace, fo
     cells: list[Cell] = []
     port = free_port()
     say(f"\n{peer.name}: {peer.about}")
-    log = (arguments.logs or folder) / f"{peer.name}.log"
+    logs: Path = arguments.logs or folder
+    logs.mkdir(parents=True, exist_ok=True)
+    log = logs / f"{peer.name}.log"
     server = ServerProcess(peer.command_on(port), ready=peer.ready, port=port, log=log, environment=peer.environment)
     try:
         with server:
