@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fintunnel_training.adapter import check_base, read_adapter
-from fintunnel_training.base import Quantization, load_base
+from fintunnel_training.base import LoadedBase, Quantization, load_base
 from fintunnel_training.merging import merge_weights, quantize
 
 from fintunnel_server.local_engine import EngineLimits, LocalEngine, about_adapter, check_name
@@ -36,7 +36,7 @@ def load_local_engine(
     for name, folder in adapters.items():
         check_name(name)
         read_adapter(folder, allow_unverified=allow_unverified)  # before the base, which takes its time
-    engine = LocalEngine(load_base(base, quantization), limits or EngineLimits())
+    engine = LocalEngine(lambda: load_base(base, quantization), limits or EngineLimits())
     try:
         for name, folder in adapters.items():
             engine.load_adapter(name, folder, allow_unverified=allow_unverified, calibrated=calibrated)
@@ -64,10 +64,12 @@ def load_merged_engine(
     """
     check_name(name)
     manifest = read_adapter(folder, allow_unverified=allow_unverified)
-    loaded = load_base(base, "none")
-    if manifest is not None:
-        check_base(manifest, loaded.info)
-    merged = replace(loaded, model=merge_weights(loaded, folder))
-    if quantization == "nf4":
-        merged = quantize(merged)
-    return LocalEngine(merged, limits or EngineLimits(), merged={name: about_adapter(manifest, folder, calibrated)})
+
+    def load() -> LoadedBase:
+        loaded = load_base(base, "none")
+        if manifest is not None:
+            check_base(manifest, loaded.info)
+        merged = replace(loaded, model=merge_weights(loaded, folder))
+        return quantize(merged) if quantization == "nf4" else merged
+
+    return LocalEngine(load, limits or EngineLimits(), merged={name: about_adapter(manifest, folder, calibrated)})

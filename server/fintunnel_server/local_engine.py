@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,18 +39,25 @@ class EngineLimits:
 
 class LocalEngine:
     def __init__(
-        self, base: LoadedBase, limits: EngineLimits, *, merged: Mapping[str, AdapterInfo] | None = None
+        self, load: Callable[[], LoadedBase], limits: EngineLimits, *, merged: Mapping[str, AdapterInfo] | None = None
     ) -> None:
-        """`merged`: the adapter that is in the base's weights already."""
+        """`load` is called on the inference thread; `merged`: the adapter that is in the base's weights already."""
+        loaded: list[tuple[LoadedBase, ModelPass]] = []
+
+        def make_model() -> ModelPass:
+            base = load()
+            cache_bytes = limits.max_cache_bytes or _cache_bytes(base.device)
+            model = ModelPass(base, max_rows=limits.max_rows, max_cache_bytes=cache_bytes)
+            loaded.append((base, model))
+            return model
+
+        self._scheduler = Scheduler(make_model, max_pass_tokens=limits.max_pass_tokens, max_waiting=limits.max_waiting)
+        base, self._model = loaded[0]
         self._base = base
         self._tokenizer = base.tokenizer
-        self._model = ModelPass(
-            base, max_rows=limits.max_rows, max_cache_bytes=limits.max_cache_bytes or _cache_bytes(base.device)
-        )
         end = base.model.generation_config.eos_token_id
         tokens = {self._tokenizer.eos_token_id, *(end if isinstance(end, list) else [end])} - {None}
         self._end_tokens: frozenset[int] = frozenset(tokens)
-        self._scheduler = Scheduler(self._model, max_pass_tokens=limits.max_pass_tokens, max_waiting=limits.max_waiting)
         self._shared: dict[str, list[int]] = {}
         self._info = EngineInfo(
             base=base.info.id,

@@ -40,7 +40,7 @@ def engine(adapter: Path) -> Iterator[LocalEngine]:
 @pytest.fixture(scope="module")
 def exact_engine(adapter: Path) -> Iterator[LocalEngine]:
     """In float32 and without quantisation."""
-    engine = LocalEngine(loaded("none", exact=True), EngineLimits())
+    engine = LocalEngine(lambda: loaded("none", exact=True), EngineLimits())
     engine.load_adapter("tuned", adapter)
     yield engine
     engine.stop()
@@ -247,7 +247,7 @@ def test_an_adapter_of_another_base_is_refused(adapter: Path, embedded: LoadedBa
 
 
 def test_the_base_alone_can_be_served() -> None:
-    engine = LocalEngine(load_base("embedded", "none"), EngineLimits())
+    engine = LocalEngine(lambda: load_base("embedded", "none"), EngineLimits())
     try:
         [given] = at_once(engine, [(NewsRequest(text=HEADLINE, explain=False), None)])
         assert given.model.adapter is None and engine.info.default_adapter is None

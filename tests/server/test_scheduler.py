@@ -57,7 +57,7 @@ def model() -> ModelPass:
 
 @pytest.fixture
 def scheduler(model: ModelPass) -> Iterator[Scheduler]:
-    scheduler = Scheduler(model, max_pass_tokens=256, max_waiting=3)
+    scheduler = Scheduler(lambda: model, max_pass_tokens=256, max_waiting=3)
     yield scheduler
     scheduler.close()
 
@@ -205,7 +205,7 @@ def test_full_memory_makes_passes_smaller_and_loses_nothing(model: ModelPass) ->
         return plain(segments)
 
     gate = threading.Event()
-    scheduler = Scheduler(model, max_pass_tokens=256, max_waiting=9)
+    scheduler = Scheduler(lambda: model, max_pass_tokens=256, max_waiting=9)
     try:
         scheduler.between_passes(lambda: gate.wait(10))  # so that both come into one pass
         model.run = small  # type: ignore[method-assign]
@@ -230,7 +230,7 @@ def test_what_does_not_fit_alone_is_dropped_and_the_rest_goes_on(model: ModelPas
         return plain(segments)
 
     model.run = small  # type: ignore[method-assign]
-    scheduler = Scheduler(model, max_pass_tokens=256, max_waiting=9)
+    scheduler = Scheduler(lambda: model, max_pass_tokens=256, max_waiting=9)
     try:
         pieces, text = write(scheduler, new_chat(tokens=400), 300)
         assert until(lambda: len(pieces) > 2)
@@ -269,7 +269,7 @@ def test_a_question_that_makes_no_sense_fails_alone(scheduler: Scheduler) -> Non
 
 
 def test_closing_ends_what_is_under_way(model: ModelPass) -> None:
-    scheduler = Scheduler(model, max_pass_tokens=256, max_waiting=3)
+    scheduler = Scheduler(lambda: model, max_pass_tokens=256, max_waiting=3)
     _, waiting = write(scheduler, new_chat(tokens=1000), 900)
     scheduler.close()
     with pytest.raises(EngineBusy, match="正在停止"):

@@ -32,10 +32,17 @@ _T = TypeVar("_T")
 
 
 class Scheduler:
-    """Runs jobs on a thread of its own. Methods may be called from any thread."""
+    """Runs jobs on a thread of its own. Methods may be called from any thread.
 
-    def __init__(self, model: ModelPass, *, max_pass_tokens: int, max_waiting: int) -> None:
-        self._model = model
+    The model is made on that thread too. Each thread that computes has OpenMP threads of its own; where there are more
+    of them than cores, libgomp sends them to sleep after every loop, and a pass takes nearly twice as long.
+    """
+
+    def __init__(self, make_model: Callable[[], ModelPass], *, max_pass_tokens: int, max_waiting: int) -> None:
+        """
+        Raises:
+            whatever `make_model` raises.
+        """
         self._max_pass_tokens = max_pass_tokens
         self._max_waiting = max_waiting
         self._changed = threading.Condition()
@@ -48,8 +55,12 @@ class Scheduler:
         self.passes = 0
         """forward passes so far"""
         self._left: deque[float] = deque(maxlen=32)  # when conversations gave their rows back
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        made: Future[ModelPass] = Future()
+        self._thread = threading.Thread(
+            target=self._make_and_run, args=(make_model, made), name="inference", daemon=True
+        )
         self._thread.start()
+        self._model = made.result()
 
     @property
     def rows_in_use(self) -> int:
@@ -122,6 +133,15 @@ class Scheduler:
         return min(60.0, max(1.0, each * self._chats_waiting / 2))
 
     # --- on the inference thread --------------------------------------------------------------------
+
+    def _make_and_run(self, make_model: Callable[[], ModelPass], made: Future[ModelPass]) -> None:
+        try:
+            self._model = make_model()
+        except BaseException as error:
+            made.set_exception(error)
+            return
+        made.set_result(self._model)
+        self._run()
 
     def _run(self) -> None:
         worked = False
