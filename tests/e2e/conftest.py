@@ -10,7 +10,7 @@ from fintunnel_training.base import LoadedBase, load_base
 # A few real steps of a small batch: seconds.
 SHORT_TRAINING = (
     *("--max-steps", "6", "--batch-size", "1", "--max-length", "512", "--learning-rate", "4e-3"),
-    *("--eval-rows", "2", "--save-steps", "4", "--no-calibrate"),
+    *("--eval-rows", "2", "--eval-steps", "3", "--save-steps", "4", "--no-calibrate"),
 )
 
 

@@ -55,6 +55,12 @@ def losses(folder: Path) -> list[tuple[int, float, float]]:
     return [(entry["step"], entry["loss"], entry["num_tokens"]) for entry in entries if "loss" in entry]
 
 
+def validation_losses(folder: Path) -> list[tuple[int, float]]:
+    text = (folder / "log_history.jsonl").read_text(encoding="utf-8")
+    entries: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
+    return [(entry["step"], entry["eval_loss"]) for entry in entries if "eval_loss" in entry]
+
+
 def info_of(folder: Path) -> TrainingInfo:
     return TrainingInfo.model_validate_json((folder / "training_info.json").read_text(encoding="utf-8"))
 
@@ -84,6 +90,7 @@ def test_a_run_stopped_and_killed_ends_as_one_that_was_not(adapter: Path, instru
     assert done.returncode == 0 and "跳过不完整的检查点" in done.stderr and "接着训练" in done.stderr, done.stderr
     assert file_sha256(out / "adapter_model.safetensors") == file_sha256(adapter / "adapter_model.safetensors")
     assert losses(out) == losses(adapter) and [step for step, _, _ in losses(out)] == [1, 2, 3, 4, 5, 6]
+    assert validation_losses(out) == validation_losses(adapter) and validation_losses(out)[0][0] == 3
     # One or two: the mirror may not have had the checkpoint that the first resumption led to.
     assert {event["event"] for event in info_of(out).events} == {"resumed"}
     assert list(drive.iterdir()) == [] and not (tmp_path / "tuned-training").exists()

@@ -20,9 +20,10 @@ def replacing_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; the caller knows what to say.
     """
-    # One fixed name: what a killed process leaves is overwritten by the next.
+    # One fixed name: what a killed process leaves is removed by the next.
     partial = path.with_name(f".{path.name}.partial")
     try:
+        partial.unlink(missing_ok=True)
         yield partial
         os.replace(partial, path)
     finally:

@@ -28,7 +28,6 @@ class Chat:
         self.adapter = adapter
         self.room = len(prompt) + answer_tokens + _TRIE_ROOM
         self.row: int | None = None
-        self.closed = False
         self._held = 0  # tokens of the prompt that the row holds
         self._answer: list[int] = []
         self._trie: ChoiceTrie | None = None

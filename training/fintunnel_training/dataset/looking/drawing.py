@@ -5,14 +5,14 @@ Words are Chinese where a Chinese font is installed and English elsewhere, never
 
 from __future__ import annotations
 
-import os
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from fintunnel.chinese import LABELS_ZH
 
+from fintunnel_training.atomic_files import replacing_file
 from fintunnel_training.errors import DataError
 
 if TYPE_CHECKING:
@@ -132,12 +132,8 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save_png(figure: Figure, path: Path) -> None:
     """Complete under its own name, or not there."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        figure.savefig(partial, dpi=130, format="png")
-        os.replace(partial, path)
+        with replacing_file(path) as partial:
+            figure.savefig(partial, dpi=130, format="png")
     except OSError as error:
         raise DataError(f"无法写入 {path}：{error.strerror}。请换一个目录（--out）。") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 
 from fintunnel.wire import HORIZON_MIN
 
+from fintunnel_training.atomic_files import replacing_file
 from fintunnel_training.errors import DatabaseError
 
 __all__ = ["SCHEMA", "build_sample_database"]
@@ -40,19 +40,14 @@ def build_sample_database(path: Path) -> None:
     """
     if path.exists() and not _is_sample(path):
         raise DatabaseError(f"{path} 已经存在，而且不是示例数据库。为免覆盖，请换一个文件名。")
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(partial)) as connection, connection:
+        with replacing_file(path) as partial, closing(sqlite3.connect(partial)) as connection, connection:
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.executescript(SCHEMA)
             _fill(connection)
-        os.replace(partial, path)
     except (OSError, sqlite3.Error) as error:
         raise DatabaseError(f"无法写入示例数据库 {path}：{error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def _is_sample(path: Path) -> bool:
