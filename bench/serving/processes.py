@@ -121,4 +121,5 @@ def _gpu_bytes() -> int:
         return 0
     query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
     done = subprocess.run(query, capture_output=True, encoding="utf-8")
-    return int(done.stdout) * 2**20 if done.returncode == 0 else 0
+    known = done.stdout.strip()  # "[N/A]" where the GPU is divided
+    return int(known) * 2**20 if done.returncode == 0 and known.isdigit() else 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bench.serving.measure import Cell
 from bench.serving.peers import Mode
 
-__all__ = ["bars", "table"]
+__all__ = ["bars", "row", "table"]
 
 OURS = "fintunnel"
 _ONE_FORM = "naive"

@@ -24,6 +24,7 @@ from fintunnel.wire import (
     NewsRequest,
     ReportAnswer,
 )
+from fintunnel_training.errors import AdapterError
 
 from fintunnel_server.adapter_root import folder_under
 from fintunnel_server.analyze import analyze
@@ -39,6 +40,8 @@ from fintunnel_server.sse import analysis_events
 __all__ = ["create_app"]
 
 logger = logging.getLogger("fintunnel.server")
+
+_RETEST_SECONDS = 10.0
 
 
 def create_app(
@@ -127,8 +130,13 @@ def _admin_routes(root: Path, load_adapter: Callable[[str, Path], None]) -> APIR
 
     @router.post("/admin/adapters")
     async def add_adapter(body: AdapterLoad) -> AdapterLoaded:
-        folder = folder_under(root, body.folder or body.name)
-        await asyncio.to_thread(load_adapter, body.name, folder)  # the others are answered meanwhile
+        given = body.folder or body.name
+        folder = folder_under(root, given)
+        try:
+            await asyncio.to_thread(load_adapter, body.name, folder)  # the files are read while others are answered
+        except AdapterError as error:  # callers need not know where the root is
+            message = str(error).replace(str(folder), given)
+            raise ApiError(422, ErrorCode.INVALID_REQUEST, message) from error
         return AdapterLoaded(name=body.name)
 
     return router
@@ -148,13 +156,14 @@ def _adapter(engine: Engine, name: str | None, *, param: str) -> str | None:
 
 
 async def _self_test(settings: ServerSettings, engine: Engine, ready: asyncio.Event) -> None:
-    """Ready means that the model has answered, not that a file was loaded."""
+    """Ready means that the model has answered, not that a file was loaded. An upstream may be too busy at first."""
     request = NewsRequest(text="现货黄金短线走高。", explain=False)
     adapter = engine.info.default_adapter
-    try:
-        async for _ in analyze(request, engine, adapter=adapter, max_prompt_tokens=settings.max_prompt_tokens):
-            pass
-    except Exception:
-        logger.exception("the model failed its self-test; /ready stays 503")
-        return
-    ready.set()
+    while not ready.is_set():
+        try:
+            async for _ in analyze(request, engine, adapter=adapter, max_prompt_tokens=settings.max_prompt_tokens):
+                pass
+            ready.set()
+        except Exception:
+            logger.exception("the model failed its self-test; /ready stays 503 until it passes")
+            await asyncio.sleep(_RETEST_SECONDS)

@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fintunnel.prompt import PROMPT_VERSION, Message
-from fintunnel.wire import BASE_ADAPTER
+from fintunnel.wire import BASE_ADAPTER, DEFAULT_MODEL_NAME
 from fintunnel_training.adapter import Manifest, check_base, read_adapter
 from fintunnel_training.base import LoadedBase, prompt_text, prompt_tokens
 from fintunnel_training.calibration.calibration_file import read_calibration
 from fintunnel_training.errors import AdapterError
 
 from fintunnel_server.engine import AdapterInfo, EngineInfo
-from fintunnel_server.inference.chat import Chat
+from fintunnel_server.inference.adapters import read_weights
+from fintunnel_server.inference.cached_sequence import CachedSequence
 from fintunnel_server.inference.choice_trie import common_prefix
 from fintunnel_server.inference.conversation import LocalConversation, encode
 from fintunnel_server.inference.model_pass import ModelPass
@@ -27,21 +28,29 @@ __all__ = ["EngineLimits", "LocalEngine", "about_adapter", "check_name"]
 
 @dataclass(frozen=True)
 class EngineLimits:
-    """`max_rows`: conversations at once; `max_waiting`: conversations that wait for one of them to end;
-    `max_cache_bytes`: of keys and values, None: 1 GiB on a CPU, two fifths of what a GPU has left (while rows grow
-    there are two copies); `max_pass_tokens`: fed together, which bounds how long a pass takes."""
+    """`max_rows`: sequences at once; `max_waiting`: sequences that wait for one of them to end; `max_cache_bytes`: of
+    keys and values, None: 1 GiB on a CPU, two fifths of what a GPU has left (while rows grow there are two copies);
+    `max_pass_tokens`: of prompts fed together, which bounds how long a pass takes; `max_adapters`: loaded at once."""
 
     max_rows: int = 16
     max_waiting: int = 64
     max_cache_bytes: int | None = None
     max_pass_tokens: int = 2048
+    max_adapters: int = 16
 
 
 class LocalEngine:
     def __init__(
         self, load: Callable[[], LoadedBase], limits: EngineLimits, *, merged: Mapping[str, AdapterInfo] | None = None
     ) -> None:
-        """`load` is called on the inference thread; `merged`: the adapter that is in the base's weights already."""
+        """
+        Args:
+            load: called on the inference thread.
+            merged: the adapter that is in the base's weights already, by its name.
+
+        Raises:
+            BaseModelError: the base cannot be loaded, or served.
+        """
         loaded: list[tuple[LoadedBase, ModelPass]] = []
 
         def make_model() -> ModelPass:
@@ -54,6 +63,7 @@ class LocalEngine:
         self._scheduler = Scheduler(make_model, max_pass_tokens=limits.max_pass_tokens, max_waiting=limits.max_waiting)
         base, self._model = loaded[0]
         self._base = base
+        self._limits = limits
         self._tokenizer = base.tokenizer
         end = base.model.generation_config.eos_token_id
         tokens = {self._tokenizer.eos_token_id, *(end if isinstance(end, list) else [end])} - {None}
@@ -87,7 +97,7 @@ class LocalEngine:
         replaced.
 
         Raises:
-            AdapterError: it cannot be read, or does not fit the base.
+            AdapterError: it cannot be read, does not fit the base, or is one too many.
         """
         check_name(name)
         if self._merged:
@@ -97,16 +107,19 @@ class LocalEngine:
             check_base(manifest, self._base.info)
         about = about_adapter(manifest, folder, calibrated)
 
+        weights = read_weights(folder)
+
         def load() -> None:
-            self._model.adapters.load(name, folder)
-            self._scheduler.forget_adapter(name)
+            adapters = self._info.adapters
+            if name not in adapters and len(adapters) >= self._limits.max_adapters:
+                raise AdapterError(f"已有 {len(adapters)} 个适配器，不能再加。可用 FINTUNNEL_MAX_ADAPTERS 调大上限。")
+            self._model.adapters.load(name, weights)
+            # With the weights, so that nobody asks these and is told of the others' classes.
+            self._info = replace(
+                self._info, adapters={**adapters, name: about}, default_adapter=self._info.default_adapter or name
+            )
 
         self._scheduler.between_passes(load).result()
-        self._info = replace(
-            self._info,
-            adapters={**self._info.adapters, name: about},
-            default_adapter=self._info.default_adapter or name,
-        )
 
     def count_tokens(self, messages: list[Message]) -> int:
         return len(prompt_tokens(self._tokenizer, messages))
@@ -120,16 +133,18 @@ class LocalEngine:
         # All but the last token of what stands before an answer, however that begins.
         known = common_prefix([prompt, encode(self._tokenizer, [text + "{"])[0]])
         common = self._shared_tokens(shared)
-        chat = Chat(
+        sequence = CachedSequence(
             prompt[: max(known - 1, 0)],
             shared=len(common) if prompt[: len(common)] == common else 0,
-            adapter=None if adapter in self._merged else adapter,
+            adapter=self._model.adapters.take(None if adapter in self._merged else adapter),
             answer_tokens=answer_tokens,
         )
         try:
-            yield LocalConversation(self._scheduler, self._tokenizer, self._end_tokens, chat, prompt=prompt, text=text)
+            yield LocalConversation(
+                self._scheduler, self._tokenizer, self._end_tokens, sequence, prompt=prompt, text=text
+            )
         finally:
-            self._scheduler.leave(chat)
+            self._scheduler.leave(sequence)
 
     def _shared_tokens(self, shared: str) -> list[int]:
         """The tokens that all prompts begin with whose first message begins with `shared`."""
@@ -141,7 +156,7 @@ class LocalEngine:
         return self._shared[shared]
 
     async def check(self) -> None:
-        pass  # what runs in this process can be asked
+        self._scheduler.check()
 
     def stop(self) -> None:
         """`close` for where no event loop runs."""
@@ -164,9 +179,15 @@ def _cache_bytes(device: str) -> int:
         return 2**30
     import torch
 
+    torch.cuda.empty_cache()  # what loading has left behind is free too
     return int(torch.cuda.mem_get_info(device)[0] * 2 / 5)
 
 
 def check_name(name: str) -> None:
-    if name == BASE_ADAPTER:
-        raise AdapterError(f"适配器不能叫 {BASE_ADAPTER}：这个名字保留给不带适配器的基座。请换一个名字。")
+    """
+    Raises:
+        AdapterError: the name means something else in a request.
+    """
+    if name in (BASE_ADAPTER, DEFAULT_MODEL_NAME):
+        meaning = "不带适配器的基座" if name == BASE_ADAPTER else "默认的模型"
+        raise AdapterError(f"适配器不能叫 {name}：这个名字保留给{meaning}。请换一个名字。")

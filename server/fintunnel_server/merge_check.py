@@ -38,16 +38,23 @@ CHECKED = 2 * len(_HEADLINES)
 """labels that are compared: impact and direction of each headline, every other one with context"""
 
 
-def check_labels(engine: Engine) -> list[str]:
-    """The labels that the engine's default adapter gives."""
+def check_labels(engine: Engine, *, at_once: int) -> list[str]:
+    """The labels that the engine's default adapter gives, so many headlines at a time.
+
+    Raises:
+        FinTunnelError: it does not answer.
+    """
     requests = [
         NewsRequest(text=text, explain=False, context=_CONTEXT if number % 2 else None)
         for number, text in enumerate(_HEADLINES)
     ]
 
+    places = asyncio.Semaphore(at_once)
+
     async def ask(request: NewsRequest) -> NewsAnalysis:
         adapter = engine.info.default_adapter
-        parts = [part async for part in analyze(request, engine, adapter=adapter, max_prompt_tokens=1024)]
+        async with places:
+            parts = [part async for part in analyze(request, engine, adapter=adapter, max_prompt_tokens=1024)]
         assert isinstance(parts[-1], NewsAnalysis)
         return parts[-1]
 

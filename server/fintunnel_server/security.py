@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from fastapi import Request
 from fintunnel.wire import ErrorCode
@@ -22,11 +22,11 @@ from fintunnel_server.api_errors import ApiError, error_response, internal_error
 __all__ = ["LimitBody", "TagRequest", "require_key"]
 
 
-def require_key(key: SecretStr | None) -> Callable[[Request], None]:
+def require_key(key: SecretStr | None) -> Callable[[Request], Awaitable[None]]:
     """A dependency that lets a request pass with `Authorization: Bearer KEY`, or always where no key is set."""
     expected = key.get_secret_value().encode() if key is not None else None
 
-    def check(request: Request) -> None:
+    async def check(request: Request) -> None:  # a plain function would be run in a thread of its own
         if expected is None:
             return
         scheme, _, given = request.headers.get("authorization", "").partition(" ")

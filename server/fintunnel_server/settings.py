@@ -19,7 +19,7 @@ class ServerSettings(BaseSettings):
     `api_key`: every route but `/health` and `/ready` asks for it where it is set. `request_timeout`: seconds.
     `max_rows`: conversations in the model at once; `max_waiting`: those that wait beyond them. `kv_cache_mib`: memory
     for their keys and values; default: 1 GiB on a CPU, two fifths of what a GPU has left. `adapter_root`: where
-    adapters may be added from while the server runs; none: there is no route for it.
+    adapters may be added from while the server runs; none: there is no route for it. `max_adapters`: loaded at once.
     """
 
     model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, env_ignore_empty=True)
@@ -30,6 +30,7 @@ class ServerSettings(BaseSettings):
     max_rows: int = Field(16, ge=1, le=1024, validation_alias="FINTUNNEL_MAX_BATCH")
     max_waiting: int = Field(64, ge=1, le=100_000, validation_alias="FINTUNNEL_MAX_QUEUE")
     kv_cache_mib: int | None = Field(None, ge=64, validation_alias="FINTUNNEL_KV_CACHE_MIB")
+    max_adapters: int = Field(16, ge=1, le=1024, validation_alias="FINTUNNEL_MAX_ADAPTERS")
     adapter_root: Path | None = Field(None, validation_alias="FINTUNNEL_ADAPTER_ROOT")
     upstream_api_key: SecretStr | None = Field(None, validation_alias="FINTUNNEL_UPSTREAM_API_KEY")
     max_body_bytes: int = Field(262_144, ge=1024, validation_alias="FINTUNNEL_MAX_BODY_BYTES")

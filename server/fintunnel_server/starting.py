@@ -63,6 +63,7 @@ def _local(
         max_rows=settings.max_rows,
         max_waiting=settings.max_waiting,
         max_cache_bytes=settings.kv_cache_mib and settings.kv_cache_mib * 2**20,
+        max_adapters=settings.max_adapters,
     )
     engine = load_local_engine(
         name,
@@ -75,7 +76,7 @@ def _local(
     if options.merge:
         from fintunnel_server.merge_check import CHECKED, changed_labels, check_labels
 
-        before = check_labels(engine)
+        before = check_labels(engine, at_once=limits.max_rows)
         engine.stop()
         del engine  # two models need not be there at once
         [(adapter, folder)] = adapters.items()
@@ -88,7 +89,7 @@ def _local(
             allow_unverified=options.allow_unverified,
             calibrated=options.calibrated,
         )
-        changed = changed_labels(before, check_labels(engine))
+        changed = changed_labels(before, check_labels(engine, at_once=limits.max_rows))
         typer.echo(f"适配器已合并：{CHECKED} 个样例标签中有 {changed} 个与合并前不同", err=True)
         return engine, None
 
@@ -103,6 +104,8 @@ def _upstream(options: ModelOptions, adapters: dict[str, Path], settings: Server
         raise SettingsError("请用 --upstream-model 给出上游那里微调模型的名字。")
     if options.base is not None or len(adapters) > 1:
         raise SettingsError("与 --upstream 一起，不用 --base，--adapter 至多一个：上游那个模型的适配器目录。")
+    if options.merge or options.quantization != "nf4":
+        raise SettingsError("--merge 和 --quantization 是上游自己的事，不能与 --upstream 一起用。")
     from fintunnel_server.upstream import load_upstream_engine
 
     assert options.upstream is not None
@@ -114,6 +117,7 @@ def _upstream(options: ModelOptions, adapters: dict[str, Path], settings: Server
         base_model=options.upstream_base,
         adapter=next(iter(adapters.values()), None),
         allow_unverified=options.allow_unverified,
+        calibrated=options.calibrated,
     )
 
 

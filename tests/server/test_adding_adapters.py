@@ -52,11 +52,12 @@ def test_a_path_is_no_name(engine: InstantEngine, root: Path, name: str) -> None
 
 def test_an_adapter_that_does_not_fit_is_422(engine: InstantEngine, root: Path) -> None:
     def refuse(name: str, folder: Path) -> None:
-        raise AdapterError(f"{name} 不适合（{folder.name}）")
+        raise AdapterError(f"适配器 {folder} 不适合 {name}")
 
     with run_app(engine, api_key="k", adapter_root=root, load_adapter=refuse) as app:
-        answer = post(app, name="gold")
-        assert (answer.status_code, answer.json()["error"]["message"]) == (422, "gold 不适合（gold）")
+        answer = post(app, name="x", folder="gold")
+        # Where the root is stays with the operator.
+        assert (answer.status_code, answer.json()["error"]["message"]) == (422, "适配器 gold 不适合 x")
 
 
 def test_without_a_root_there_is_no_such_route(engine: InstantEngine) -> None:

@@ -54,6 +54,16 @@ def test_after_a_long_conversation_rows_are_short_again() -> None:
     assert [ours.take(10) for _ in range(8)] == list(range(8))
 
 
+def test_rows_shrink_under_those_that_are_in_use_when_more_are_needed() -> None:
+    ours = cache(max_rows=8, max_tokens=2048)
+    assert ours.take(200) == 0 and ours.take(900) == 1
+    ours.memory[:, :, 0, :, :200] = 3.0
+    assert ours.take(10) is None  # two rows of 1024
+    ours.give_back(1)  # the long one
+    assert [ours.take(10) for _ in range(7)] == list(range(1, 8))
+    assert ours.row_tokens == 256 and bool((ours.memory[:, :, 0, :, :200] == 3.0).all())
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_any_order_of_taking_and_giving_back_keeps_the_bound(seed: int) -> None:
     import random

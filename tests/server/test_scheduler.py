@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from fintunnel_server.errors import EngineBusy, EngineFull
-from fintunnel_server.inference.chat import Chat
+from fintunnel_server.inference.batcher import Batcher
+from fintunnel_server.inference.cached_sequence import CachedSequence
 from fintunnel_server.inference.jobs import ScoreJob, WriteJob
 from fintunnel_server.inference.model_pass import ModelPass, Segment
 from fintunnel_server.inference.scheduler import Scheduler
@@ -62,22 +63,24 @@ def scheduler(model: ModelPass) -> Iterator[Scheduler]:
     scheduler.close()
 
 
-def new_chat(*, tokens: int = 32, shared: int = 0, prompt: Sequence[int] = PROMPT) -> Chat:
-    return Chat(prompt, shared=shared, adapter=None, answer_tokens=tokens)
+def new_sequence(*, tokens: int = 32, shared: int = 0, prompt: Sequence[int] = PROMPT) -> CachedSequence:
+    return CachedSequence(prompt, shared=shared, adapter=None, answer_tokens=tokens)
 
 
-def score(scheduler: Scheduler, chat: Chat, answer: Sequence[int] = (10,)) -> tuple[ScoreJob, Waiting]:
+def score(scheduler: Scheduler, sequence: CachedSequence, answer: Sequence[int] = (10,)) -> tuple[ScoreJob, Waiting]:
     waiting = Waiting()
-    job = ScoreJob(chat, waiting.done, paths=[{"a": [*answer, 11], "b": [*answer, 12], "c": [*answer, 13, 14]}])
+    job = ScoreJob(sequence, waiting.done, paths=[{"a": [*answer, 11], "b": [*answer, 12], "c": [*answer, 13, 14]}])
     scheduler.submit(job)
     return job, waiting
 
 
-def write(scheduler: Scheduler, chat: Chat, tokens: int, answer: Sequence[int] = (10,)) -> tuple[list[str], Waiting]:
+def write(
+    scheduler: Scheduler, sequence: CachedSequence, tokens: int, answer: Sequence[int] = (10,)
+) -> tuple[list[str], Waiting]:
     waiting = Waiting()
     pieces: list[str] = []
     writing = Writing(Letters(), frozenset(), max_tokens=tokens)
-    scheduler.submit(WriteJob(chat, waiting.done, answer=answer, writing=writing, piece=pieces.append))
+    scheduler.submit(WriteJob(sequence, waiting.done, answer=answer, writing=writing, piece=pieces.append))
     return pieces, waiting
 
 
@@ -96,24 +99,24 @@ def until(holds: Callable[[], bool]) -> bool:
 
 
 def test_a_conversation_scores_goes_on_and_writes(scheduler: Scheduler) -> None:
-    chat = new_chat(shared=3)
-    first, waiting = score(scheduler, chat)
+    sequence = new_sequence(shared=3)
+    first, waiting = score(scheduler, sequence)
     waiting.result()
     logits = plain_logits(None, [*PROMPT, 10])[-1]
     shares = torch.softmax(logits[[11, 12, 13]], dim=0).tolist()
     assert first.scores == [pytest.approx(dict(zip("abc", shares, strict=True)), abs=1e-4)]
-    second, waiting = score(scheduler, chat, answer=(10, 13, 14))
+    second, waiting = score(scheduler, sequence, answer=(10, 13, 14))
     waiting.result()
     logits = plain_logits(None, [*PROMPT, 10, 13, 14])[-1]
     assert second.scores[0]["b"] == pytest.approx(float(torch.softmax(logits[[11, 12, 13]], 0)[1]), abs=1e-4)
-    pieces, waiting = write(scheduler, chat, 5, answer=(10, 13, 14, 12))
+    pieces, waiting = write(scheduler, sequence, 5, answer=(10, 13, 14, 12))
     waiting.result()
     assert "".join(pieces) == plain_text([*PROMPT, 10, 13, 14, 12], 5)
     # Back to an earlier beginning: what came after it is forgotten.
-    pieces, waiting = write(scheduler, chat, 4, answer=(10, 11))
+    pieces, waiting = write(scheduler, sequence, 4, answer=(10, 11))
     waiting.result()
     assert "".join(pieces) == plain_text([*PROMPT, 10, 11], 4)
-    scheduler.leave(chat)
+    scheduler.leave(sequence)
     assert until(lambda: scheduler.rows_in_use == 0)
 
 
@@ -128,24 +131,24 @@ def test_a_shared_beginning_is_computed_once(scheduler: Scheduler, model: ModelP
     model.run = counting  # type: ignore[method-assign]
     scores = []
     for end in (20, 21, 20):
-        chat = new_chat(shared=4, prompt=[5, 6, 7, 8, end])
-        job, waiting = score(scheduler, chat)
+        sequence = new_sequence(shared=4, prompt=[5, 6, 7, 8, end])
+        job, waiting = score(scheduler, sequence)
         waiting.result()
         scores.append(job.scores)
-        scheduler.leave(chat)
+        scheduler.leave(sequence)
     assert fed == [4, 2, 2, 2] and scores[0] == scores[2] != scores[1]
 
 
 def test_who_has_a_row_is_served_before_who_waits_for_one(scheduler: Scheduler) -> None:
     """Else both rows would be held for ever by conversations whose next question stands behind the newcomers."""
-    held = [new_chat(), new_chat()]
-    for chat in held:
-        score(scheduler, chat)[1].result()
-    late = [new_chat(), new_chat()]
-    newcomers = [score(scheduler, chat)[1] for chat in late]
-    assert until(lambda: scheduler.chats_waiting == 2)
-    for chat in held:
-        score(scheduler, chat, answer=(10, 11))[1].result()
+    held = [new_sequence(), new_sequence()]
+    for sequence in held:
+        score(scheduler, sequence)[1].result()
+    late = [new_sequence(), new_sequence()]
+    newcomers = [score(scheduler, sequence)[1] for sequence in late]
+    assert until(lambda: scheduler.sequences_waiting == 2)
+    for sequence in held:
+        score(scheduler, sequence, answer=(10, 11))[1].result()
     assert not any(each.is_over for each in newcomers)
     scheduler.leave(held[0])
     newcomers[0].result()  # first come, first served
@@ -155,31 +158,31 @@ def test_who_has_a_row_is_served_before_who_waits_for_one(scheduler: Scheduler) 
 
 
 def test_beyond_the_bound_nobody_is_let_in(scheduler: Scheduler) -> None:
-    held = [new_chat() for _ in range(2)]
-    for chat in held:
-        score(scheduler, chat)[1].result()
-    waiting = [new_chat() for _ in range(3)]
-    for chat in waiting:
-        score(scheduler, chat)
+    held = [new_sequence() for _ in range(2)]
+    for sequence in held:
+        score(scheduler, sequence)[1].result()
+    waiting = [new_sequence() for _ in range(3)]
+    for sequence in waiting:
+        score(scheduler, sequence)
     with pytest.raises(EngineBusy, match="排队已满（3 个）") as busy:
-        score(scheduler, new_chat())
+        score(scheduler, new_sequence())
     assert busy.value.retry_after >= 1
     score(scheduler, held[0], answer=(10, 11))[1].result()  # who is in goes on
     scheduler.leave(waiting[0])  # who gives up makes room
-    assert until(lambda: scheduler.chats_waiting == 2)
-    score(scheduler, new_chat())
+    assert until(lambda: scheduler.sequences_waiting == 2)
+    score(scheduler, new_sequence())
 
 
 def test_what_can_never_fit_is_told_at_once(scheduler: Scheduler) -> None:
     with pytest.raises(EngineFull, match="FINTUNNEL_KV_CACHE_MIB"):
-        score(scheduler, new_chat(tokens=10_000_000))
+        score(scheduler, new_sequence(tokens=10_000_000))
 
 
 def test_leaving_ends_the_text_and_frees_the_row(scheduler: Scheduler) -> None:
-    chat = new_chat(tokens=1000)
-    pieces, waiting = write(scheduler, chat, 900)
+    sequence = new_sequence(tokens=1000)
+    pieces, waiting = write(scheduler, sequence, 900)
     assert until(lambda: len(pieces) > 3)
-    scheduler.leave(chat)
+    scheduler.leave(sequence)
     with pytest.raises(EngineBusy):
         waiting.result()
     assert until(lambda: scheduler.rows_in_use == 0)
@@ -189,9 +192,9 @@ def test_leaving_ends_the_text_and_frees_the_row(scheduler: Scheduler) -> None:
 
 
 def test_a_long_text_does_not_hold_up_a_short_question(scheduler: Scheduler) -> None:
-    pieces, long = write(scheduler, new_chat(tokens=1000), 900)
+    pieces, long = write(scheduler, new_sequence(tokens=1000), 900)
     assert until(lambda: len(pieces) > 3)
-    score(scheduler, new_chat())[1].result()
+    score(scheduler, new_sequence())[1].result()
     assert not long.is_over
 
 
@@ -209,12 +212,12 @@ def test_full_memory_makes_passes_smaller_and_loses_nothing(model: ModelPass) ->
     try:
         scheduler.between_passes(lambda: gate.wait(10))  # so that both come into one pass
         model.run = small  # type: ignore[method-assign]
-        chats = [new_chat(prompt=range(20, 28)), new_chat(prompt=range(30, 38))]
-        jobs = [score(scheduler, chat) for chat in chats]
+        sequences = [new_sequence(prompt=range(20, 28)), new_sequence(prompt=range(30, 38))]
+        jobs = [score(scheduler, sequence) for sequence in sequences]
         gate.set()
-        for (job, waiting), chat in zip(jobs, chats, strict=True):
+        for (job, waiting), sequence in zip(jobs, sequences, strict=True):
             waiting.result()
-            logits = plain_logits(None, [*chat.prompt, 10])[-1]
+            logits = plain_logits(None, [*sequence.prompt, 10])[-1]
             assert job.scores[0]["a"] == pytest.approx(float(torch.softmax(logits[[11, 12, 13]], 0)[0]), abs=1e-4)
         assert max(sizes) > 12 and sizes[-1] <= 12
     finally:
@@ -232,47 +235,132 @@ def test_what_does_not_fit_alone_is_dropped_and_the_rest_goes_on(model: ModelPas
     model.run = small  # type: ignore[method-assign]
     scheduler = Scheduler(lambda: model, max_pass_tokens=256, max_waiting=9)
     try:
-        pieces, text = write(scheduler, new_chat(tokens=400), 300)
+        writer = new_sequence(tokens=400)
+        pieces, text = write(scheduler, writer, 300)
         assert until(lambda: len(pieces) > 2)
-        huge = new_chat(prompt=range(20, 80))
+        huge = new_sequence(prompt=range(20, 80))
         with pytest.raises(EngineFull, match="显存不足"):
             score(scheduler, huge)[1].result()
+        scheduler.leave(huge)
         text.result()
         assert len(pieces) == 300
-        score(scheduler, new_chat(prompt=range(1, 6)))
+        scheduler.leave(writer)
+        # Afterwards there may be as many as before: whoever took the memory may be gone.
+        assert until(lambda: scheduler.rows_in_use == 0)
+        for sequence in (new_sequence(), new_sequence()):
+            score(scheduler, sequence)[1].result()
+        assert scheduler.rows_in_use == 2
     finally:
         scheduler.close()
 
 
-def test_a_pass_that_fails_takes_nobody_else_with_it(scheduler: Scheduler, model: ModelPass) -> None:
+def test_where_no_row_can_be_had_who_asks_is_told(model: ModelPass, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process has taken the memory: nothing is under way that could give some back."""
+
+    def full(tokens: int) -> int:
+        raise RuntimeError(f"no memory for {tokens} tokens")
+
+    plain = model.cache.take
+    monkeypatch.setattr(model.cache, "take", full)
+    scheduler = Scheduler(lambda: model, max_pass_tokens=256, max_waiting=9)
+    try:
+        for _ in range(2):
+            with pytest.raises(EngineFull, match="显存不足"):
+                score(scheduler, new_sequence())[1].result()
+        assert scheduler.sequences_waiting == 0
+        monkeypatch.setattr(model.cache, "take", plain)
+        held = new_sequence()
+        score(scheduler, held)[1].result()
+        monkeypatch.setattr(model.cache, "take", full)
+        _, late = score(scheduler, new_sequence())
+        score(scheduler, held, answer=(10, 11))[1].result()
+        assert not late.is_over  # it waits for the row
+        monkeypatch.setattr(model.cache, "take", plain)
+        scheduler.leave(held)
+        late.result()
+    finally:
+        scheduler.close()
+
+
+def test_a_prompt_longer_than_a_pass_does_not_wait_for_those_who_write(model: ModelPass) -> None:
+    scheduler = Scheduler(lambda: model, max_pass_tokens=8, max_waiting=9)
+    try:
+        pieces, text = write(scheduler, new_sequence(tokens=1000), 900)
+        assert until(lambda: len(pieces) > 2)
+        score(scheduler, new_sequence(prompt=range(20, 60)))[1].result()
+        assert not text.is_over
+    finally:
+        scheduler.close()
+
+
+def test_who_makes_a_pass_fail_fails_alone(scheduler: Scheduler, model: ModelPass) -> None:
     plain = model.run
 
     def broken(segments: Sequence[Segment]) -> Any:
-        raise RuntimeError(f"broken at {len(segments)}")
+        if any(66 in segment.tokens for segment in segments):
+            raise RuntimeError("broken at 66")
+        return plain(segments)
 
+    gate = threading.Event()
+    scheduler.between_passes(lambda: gate.wait(10))  # so that both come into one pass
     model.run = broken  # type: ignore[method-assign]
-    with pytest.raises(RuntimeError, match="broken"):
-        score(scheduler, new_chat())[1].result()
-    model.run = plain  # type: ignore[method-assign]
-    chat = new_chat()
-    scheduler.between_passes(lambda: None).result()
-    assert model.cache.rows_in_use <= 1
-    score(scheduler, chat)[1].result()
+    _, bad = score(scheduler, new_sequence(prompt=[5, 66, 7]))
+    good, waiting = score(scheduler, new_sequence())
+    gate.set()
+    with pytest.raises(RuntimeError, match="broken at 66"):
+        bad.result()
+    waiting.result()
+    assert good.scores
+
+
+def test_a_text_that_cannot_go_on_fails_alone(scheduler: Scheduler) -> None:
+    class Broken(Letters):
+        def decode(self, tokens: Sequence[int], **options: object) -> str:
+            raise ValueError(f"no such token: {tokens} {options}")
+
+    waiting = Waiting()
+    writing = Writing(Broken(), frozenset(), max_tokens=5)
+    scheduler.submit(WriteJob(new_sequence(), waiting.done, answer=(10,), writing=writing))
+    with pytest.raises(ValueError, match="no such token"):
+        waiting.result()
+    score(scheduler, new_sequence())[1].result()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_broken_inference_thread_is_told_and_leaves_nobody_waiting(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler.check()
+    _, text = write(scheduler, new_sequence(tokens=1000), 900)
+
+    def broken(_: Batcher) -> bool:
+        raise MemoryError
+
+    monkeypatch.setattr(Batcher, "run", broken)
+    with pytest.raises(EngineFull, match="请重新启动"):
+        text.result()
+    with pytest.raises(EngineFull, match="请重新启动"):
+        score(scheduler, new_sequence())
+    with pytest.raises(EngineFull, match="请重新启动"):
+        scheduler.between_passes(lambda: None)
+    with pytest.raises(EngineFull, match="请重新启动"):
+        scheduler.check()
+    scheduler.leave(new_sequence())
 
 
 def test_a_question_that_makes_no_sense_fails_alone(scheduler: Scheduler) -> None:
     waiting = Waiting()
-    scheduler.submit(ScoreJob(new_chat(), waiting.done, paths=[{"a": [10, 11], "b": [10, 11, 12]}]))
+    scheduler.submit(ScoreJob(new_sequence(), waiting.done, paths=[{"a": [10, 11], "b": [10, 11, 12]}]))
     with pytest.raises(ValueError, match="beginning of another"):
         waiting.result()
-    score(scheduler, new_chat())[1].result()
+    score(scheduler, new_sequence())[1].result()
 
 
 def test_closing_ends_what_is_under_way(model: ModelPass) -> None:
     scheduler = Scheduler(lambda: model, max_pass_tokens=256, max_waiting=3)
-    _, waiting = write(scheduler, new_chat(tokens=1000), 900)
+    _, waiting = write(scheduler, new_sequence(tokens=1000), 900)
     scheduler.close()
     with pytest.raises(EngineBusy, match="正在停止"):
         waiting.result()
     with pytest.raises(EngineBusy, match="正在停止"):
-        score(scheduler, new_chat())
+        score(scheduler, new_sequence())

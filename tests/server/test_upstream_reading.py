@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import Mapping
 
@@ -17,7 +18,14 @@ from fintunnel_server.errors import (
     UpstreamUnreachable,
 )
 from fintunnel_server.upstream.address import adapter_name, api_url, extra_fields, is_loopback
-from fintunnel_server.upstream.replies import TopToken, read_reply, seconds_to_wait, status_failure, stream_failure
+from fintunnel_server.upstream.replies import (
+    TopToken,
+    beginning,
+    read_reply,
+    seconds_to_wait,
+    status_failure,
+    stream_failure,
+)
 from fintunnel_server.upstream.scoring import at_token_boundary, score_field
 from fintunnel_server.upstream.sse import EventReader, EventTooLarge
 from fintunnel_server.upstream.token_estimate import ASCII_SAMPLE, UNMEASURED, WIDE_SAMPLE, measured
@@ -107,6 +115,14 @@ def test_a_status_becomes_an_error_that_shows_callers_nothing(status: int, kind:
     assert "10.0.0.7" not in str(failure) and "sk-1234" not in str(failure) + failure.detail
     assert ("context_length_exceeded" in failure.detail) == (status != 401)
     assert getattr(failure, "retry_after", 7) == 7
+
+
+def test_what_is_shown_of_an_answer_holds_no_part_of_the_key() -> None:
+    for before in range(80, 105):  # also where it would be cut in the middle
+        assert "sk-1" not in beginning(b"x" * before + b"sk-1234 \xff", "sk-1234")
+    for before in range(280, 305):
+        content = json.dumps({"error": {"message": "x" * before + "sk-1234"}}).encode()
+        assert "sk-1" not in status_failure(500, {}, content, now=0, secret="sk-1234").detail
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b'{"error":[]}', b'{"error":"x"}', b"[" * 100_000])

@@ -8,6 +8,7 @@ the bare base answers as if no adapter were loaded.
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from fintunnel_training.adapter import ADAPTER_WEIGHTS
 from fintunnel_training.errors import AdapterError
 from torch import nn
 
-__all__ = ["Adapters", "TokenAdapters"]
+__all__ = ["AdapterWeights", "Adapters", "LoadedAdapter", "TokenAdapters", "read_weights"]
 
 _PREFIX = "base_model.model."
 
@@ -51,16 +52,17 @@ class TokenAdapters:
         return known
 
     def gains(self, gains: Any) -> Any:
-        """The rows of `gains` (adapters + 1, width) for each token; its last row is for those without adapter."""
-        return gains[self._numbers]
+        """The row of each token in `gains` (adapters + 1, out), whose last row is for tokens without one of these
+        adapters; shape (tokens, out)."""
+        return gains[self._numbers.clamp(max=len(gains) - 1)]
 
 
 @dataclass(frozen=True)
 class _LowRank:
-    """`down` (rank, in), `up` (out, rank) with the scale in it; `gain` (out,) where the adapter is DoRA."""
+    """`lora_a` (rank, in), `lora_b` (out, rank) with the scale in it; `gain` (out,) where the adapter is DoRA."""
 
-    down: Any
-    up: Any
+    lora_a: Any
+    lora_b: Any
     gain: Any = None
 
 
@@ -73,76 +75,120 @@ class _AdaptedLinear(nn.Module):  # type: ignore[misc]  # torch is untyped here
         self._tokens = tokens
         self._parts: dict[int, _LowRank] = {}
         self._columns: tuple[int, ...] = ()
-        self._down: Any = None
-        self._up: Any = None
+        self._lora_a: Any = None  # (ranks of all adapters, in)
+        self._lora_b: Any = None  # (ranks of all adapters, out)
         self._gains: Any = None
 
     def put(self, number: int, part: _LowRank) -> None:
-        self._parts[number] = part
-        self._join()
+        self._join({**self._parts, number: part})
 
     def drop(self, number: int) -> None:
-        if self._parts.pop(number, None) is not None:
-            self._join()
+        if number in self._parts:
+            self._join({n: part for n, part in self._parts.items() if n != number})
 
-    def _join(self) -> None:
-        parts = self._parts
-        self._columns = tuple(number for number, part in parts.items() for _ in range(len(part.down)))
-        self._down = torch.cat([part.down for part in parts.values()]) if parts else None
-        self._up = torch.cat([part.up for part in parts.values()], dim=1).T.contiguous() if parts else None
-        self._gains = None
+    def _join(self, parts: dict[int, _LowRank]) -> None:
+        """Take these parts in place of what was there; where memory runs out that stays."""
+        lora_a: Any = torch.cat([part.lora_a for part in parts.values()]) if parts else None
+        lora_b: Any = torch.cat([part.lora_b.T for part in parts.values()]) if parts else None
+        gains: Any = None
         if any(part.gain is not None for part in parts.values()):
-            first = next(iter(parts.values()))
-            self._gains = torch.ones(max(parts) + 2, len(first.up), dtype=first.up.dtype, device=first.up.device)
+            gains = torch.ones(max(parts) + 2, lora_b.shape[1], dtype=lora_b.dtype, device=lora_b.device)
             for number, part in parts.items():
                 if part.gain is not None:
-                    self._gains[number] = part.gain
+                    gains[number] = part.gain
+        self._columns = tuple(number for number, part in parts.items() for _ in range(len(part.lora_a)))
+        self._lora_a, self._lora_b, self._gains = lora_a, lora_b, gains
+        # What is kept of each are views of the joined ones.
+        self._parts, begin = {}, 0
+        for number, part in parts.items():
+            end = begin + len(part.lora_a)
+            self._parts[number] = _LowRank(lora_a[begin:end], lora_b[begin:end].T, part.gain)
+            begin = end
 
     def forward(self, hidden: Any) -> Any:
         """`hidden` has the shape (1, tokens, in)."""
         output = self.base(hidden)
-        if self._down is None or not self._tokens.any:
+        if self._lora_a is None or not self._tokens.any:
             return output
-        low = torch.mm(hidden[0], self._down.T)
+        low = torch.mm(hidden[0], self._lora_a.T)
         low *= self._tokens.weights(self._columns, low.dtype)
-        output = torch.addmm(output[0], low, self._up)
+        output = torch.addmm(output[0], low, self._lora_b)
         if self._gains is not None:
             output = output * self._tokens.gains(self._gains)
         return output[None]
 
 
+@dataclass(eq=False)
+class LoadedAdapter:
+    """One adapter as it was loaded. `number`: what tokens name it by, while it is there."""
+
+    number: int
+    _users: int = 0
+    _replaced: bool = False
+
+
 class Adapters:
-    """The adapters of one base by name. Not thread-safe: to be changed between passes."""
+    """The adapters of one base by name. To be changed between passes only; `take` may be called from any thread.
+
+    Who takes an adapter keeps it until it is given back: one that is replaced meanwhile goes when nobody uses it.
+    """
 
     def __init__(self, model: Any) -> None:
         self.tokens = TokenAdapters()
         self._model = model
         self._layers: dict[str, _AdaptedLinear] = {}
-        self._numbers: dict[str, int] = {}
+        self._loaded: dict[str, LoadedAdapter] = {}
+        self._numbers: set[int] = set()  # in use, by those that were replaced too
+        self._lock = threading.Lock()
 
-    def number(self, name: str | None) -> int:
-        return -1 if name is None else self._numbers[name]
+    def take(self, name: str | None) -> LoadedAdapter | None:
+        """The adapter of that name, to be given back; None is the bare base."""
+        if name is None:
+            return None
+        with self._lock:
+            loaded = self._loaded[name]
+            loaded._users += 1
+            return loaded
 
-    def load(self, name: str, folder: Path) -> None:
-        """Add an adapter folder, or replace the adapter of that name.
+    def give_back(self, loaded: LoadedAdapter | None) -> None:
+        if loaded is None:
+            return
+        with self._lock:
+            loaded._users -= 1
+            over = loaded._replaced and loaded._users == 0
+        if over:
+            self._drop(loaded.number)
+
+    def load(self, name: str, weights: AdapterWeights) -> None:
+        """Add an adapter, or replace the adapter of that name for those who take it from now on.
 
         Raises:
             AdapterError: it does not fit the base, or has parts that are not low-rank matrices of linear layers.
         """
-        parts = _read(self._model, folder, self._layers)
-        self.unload(name)
-        number = next(n for n in range(len(self._numbers) + 1) if n not in self._numbers.values())
-        for path, part in parts.items():
-            if path not in self._layers:
-                self._layers[path] = _wrap(self._model, path, self.tokens)
-            self._layers[path].put(number, part)
-        self._numbers[name] = number
+        parts = _parts(self._model, weights, self._layers)
+        number = next(n for n in range(len(self._numbers) + 1) if n not in self._numbers)
+        try:
+            for path, part in parts.items():
+                if path not in self._layers:
+                    self._layers[path] = _wrap(self._model, path, self.tokens)
+                self._layers[path].put(number, part)
+        except BaseException:  # memory may run out in the midst of it
+            self._drop(number)
+            raise
+        self._numbers.add(number)
+        with self._lock:
+            before = self._loaded.get(name)
+            self._loaded[name] = LoadedAdapter(number)
+            if before is not None:
+                before._replaced = True
+            over = before is not None and before._users == 0
+        if before is not None and over:
+            self._drop(before.number)
 
-    def unload(self, name: str) -> None:
-        number = self._numbers.pop(name, None)
-        if number is not None:
-            for layer in self._layers.values():
-                layer.drop(number)
+    def _drop(self, number: int) -> None:
+        for layer in self._layers.values():
+            layer.drop(number)
+        self._numbers.discard(number)
 
 
 def _wrap(model: Any, path: str, tokens: TokenAdapters) -> _AdaptedLinear:
@@ -152,7 +198,21 @@ def _wrap(model: Any, path: str, tokens: TokenAdapters) -> _AdaptedLinear:
     return layer
 
 
-def _read(model: Any, folder: Path, wrapped: dict[str, _AdaptedLinear]) -> dict[str, _LowRank]:
+@dataclass(frozen=True)
+class AdapterWeights:
+    """What an adapter's folder holds: peft's configuration, and its tensors by their names."""
+
+    folder: Path
+    config: Any
+    tensors: dict[str, Any]
+
+
+def read_weights(folder: Path) -> AdapterWeights:
+    """Needs no model and computes nothing: may be called on any thread.
+
+    Raises:
+        AdapterError: it cannot be read, or is more than LoRA on linear layers.
+    """
     from peft import LoraConfig, PeftConfig
     from safetensors.torch import load_file
 
@@ -165,37 +225,46 @@ def _read(model: Any, folder: Path, wrapped: dict[str, _AdaptedLinear]) -> dict[
         (config.bias != "none", config.modules_to_save, config.fan_in_fan_out, config.alpha_pattern)
     ):
         raise AdapterError(f"适配器 {folder} 不只是线性层上的 LoRA，不能直接加载。可用 --merge 把它合并进基座。")
+    return AdapterWeights(folder, config, tensors)
+
+
+def _parts(model: Any, weights: AdapterWeights, wrapped: dict[str, _AdaptedLinear]) -> dict[str, _LowRank]:
+    folder, config, tensors = weights.folder, weights.config, dict(weights.tensors)
+    head = model.get_output_embeddings()
     parts: dict[str, _LowRank] = {}
     for key in [key for key in tensors if key.endswith(".lora_A.weight")]:
         path = key.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
         stem = key.removesuffix(".lora_A.weight")
         magnitude = tensors.pop(f"{stem}.lora_magnitude_vector", None)
-        down, up = tensors.pop(key), tensors.pop(f"{stem}.lora_B.weight", None)
+        lora_a, lora_b = tensors.pop(key), tensors.pop(f"{stem}.lora_B.weight", None)
         try:
             base = wrapped[path].base if path in wrapped else model.get_submodule(path)
         except AttributeError:
             base = None
-        if up is None or (down.shape[1], up.shape[0]) != (
+        if base is head:  # logits of a few tokens are computed from its weights alone
+            raise AdapterError(f"适配器 {folder} 改了输出层（{path}），不能直接加载。可用 --merge 把它合并进基座。")
+        if lora_b is None or (lora_a.shape[1], lora_b.shape[0]) != (
             getattr(base, "in_features", None),
             getattr(base, "out_features", None),
         ):
             raise AdapterError(f"适配器 {folder} 不适合这个基座：{path} 对不上。请用 --base 指定训练时的基座。")
-        parts[path] = _part(config, base, down, up, magnitude, model)
+        parts[path] = _part(config, base, lora_a, lora_b, magnitude, model)
     if tensors or not parts:
         odd = next(iter(tensors), "没有 LoRA 权重")
         raise AdapterError(f"适配器 {folder} 里有认不出的权重：{odd}。可用 --merge 把它合并进基座。")
     return parts
 
 
-def _part(config: Any, base: Any, down: Any, up: Any, magnitude: Any, model: Any) -> _LowRank:
-    rank = len(down)
+def _part(config: Any, base: Any, lora_a: Any, lora_b: Any, magnitude: Any, model: Any) -> _LowRank:
+    rank = len(lora_a)
     scale = config.lora_alpha / (math.sqrt(rank) if config.use_rslora else rank)
     options = {"dtype": model.dtype, "device": model.device}
     gain = None
     if magnitude is not None:  # DoRA (Liu et al., 2024): the length of each output is learned apart
-        weight = _weight(base, model).float() + scale * up.float().to(model.device) @ down.float().to(model.device)
+        update = scale * lora_b.float().to(model.device) @ lora_a.float().to(model.device)
+        weight = _weight(base, model).float() + update
         gain = (magnitude.float().to(model.device) / weight.norm(dim=1)).to(**options)
-    return _LowRank(down.to(**options), (scale * up.float()).to(**options), gain)
+    return _LowRank(lora_a.to(**options), (scale * lora_b.float()).to(**options), gain)
 
 
 def _weight(layer: Any, model: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How many conversations may wait: a bounded queue, and when to come again where it is full."""
+"""How many sequences may wait: a bounded queue, and when to come again where it is full."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from fintunnel_server.inference.kv_cache import KvCache
 
 __all__ = ["Admission"]
 
-_REMEMBERED = 32  # conversations that have ended lately
+_REMEMBERED = 32  # sequences that have ended lately,
+_LATELY = 60.0  # in seconds: what was before says nothing of now
 _LONGEST_WAIT = 60.0
 
 
 class Admission:
-    """Counts the conversations that have no row of the model's memory yet. Methods may be called from any thread."""
+    """Counts the sequences that have no row of the KV cache yet. Methods may be called from any thread."""
 
     def __init__(self, cache: KvCache, *, max_waiting: int) -> None:
         self._cache = cache
@@ -36,7 +37,7 @@ class Admission:
             EngineBusy: too many do already; it says in how many seconds half of them will have had their turn.
         """
         with self._lock:
-            if self._waiting + self._cache.rows_in_use >= self._cache.max_rows + self._max_waiting:
+            if self._waiting + self._cache.rows_in_use >= self._cache.rows_possible + self._max_waiting:
                 raise EngineBusy(
                     f"排队已满（{self._max_waiting} 个），请稍后再试。", retry_after=self._seconds_to_wait()
                 )
@@ -52,7 +53,9 @@ class Admission:
             self._ended.append(time.monotonic())
 
     def _seconds_to_wait(self) -> float:
-        if len(self._ended) < 2:
+        since = time.monotonic() - _LATELY
+        ended = [at for at in self._ended if at >= since]
+        if len(ended) < 2:
             return 1.0
-        each = (self._ended[-1] - self._ended[0]) / (len(self._ended) - 1)
+        each = (ended[-1] - ended[0]) / (len(ended) - 1)
         return min(_LONGEST_WAIT, max(1.0, each * self._waiting / 2))

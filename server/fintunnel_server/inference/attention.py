@@ -18,18 +18,24 @@ IMPLEMENTATION = "fintunnel"
 
 @dataclass(frozen=True)
 class Layout:
-    """What attention has to know of a pass: where each token is stored, and who attends to what."""
+    """What attention has to know of a pass: where each token is stored, and who attends to what.
+
+    The first `singles` tokens are one of each of so many sequences, `single_rows` (singles,) their rows; they attend as
+    one block to the first `longest` tokens of the rows from 0 on, with `single_mask` (rows, 1, 1, longest) added to
+    their scores. Each of `others` is a segment of more tokens: its first token in the pass, its end, its row, how many
+    stored tokens it attends to, and its mask (tokens, stored tokens).
+    """
 
     memory: Any
+    """the KV cache's: (layers, 2, rows, key-value heads, tokens, head width)"""
     rows: Any
+    """of each token, (tokens,); `columns` its place in the row"""
     columns: Any
     singles: int
-    """how many conversations, the first ones, feed a single token; `single_rows` are their rows"""
     single_rows: Any
     single_mask: Any
     longest: int
     others: list[tuple[int, int, int, int, Any]]
-    """first token, end, row, tokens to attend to, mask"""
 
 
 def register() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fintunnel_server.engine import Field, Scores, Work
-from fintunnel_server.inference.chat import Chat
+from fintunnel_server.inference.cached_sequence import CachedSequence
 from fintunnel_server.inference.jobs import ScoreJob, WriteJob
 from fintunnel_server.inference.scheduler import Scheduler
 from fintunnel_server.inference.writing import Writing
@@ -25,7 +26,7 @@ class LocalConversation:
         scheduler: Scheduler,
         tokenizer: Any,
         end_tokens: frozenset[int],
-        chat: Chat,
+        sequence: CachedSequence,
         *,
         prompt: list[int],
         text: str,
@@ -35,7 +36,7 @@ class LocalConversation:
         self._scheduler = scheduler
         self._tokenizer = tokenizer
         self._end_tokens = end_tokens
-        self._chat = chat
+        self._sequence = sequence
         self._prompt = prompt
         self._text = text
 
@@ -47,9 +48,9 @@ class LocalConversation:
         done: asyncio.Future[None] = loop.create_future()
 
         def finish(error: BaseException | None) -> None:
-            loop.call_soon_threadsafe(_set, done, error)
+            _tell(loop, _set, done, error)
 
-        job = ScoreJob(self._chat, finish, paths=paths)
+        job = ScoreJob(self._sequence, finish, paths=paths)
         self._scheduler.submit(job)
         await done
         self._account(job)
@@ -76,13 +77,13 @@ class LocalConversation:
         )
 
         def finish(error: BaseException | None) -> None:
-            loop.call_soon_threadsafe(pieces.put_nowait, error or _END)
+            _tell(loop, pieces.put_nowait, error or _END)
 
         def give(piece: str) -> None:
-            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+            _tell(loop, pieces.put_nowait, piece)
 
         [answer] = self._tokens([prefix])
-        job = WriteJob(self._chat, finish, answer=answer, writing=writing, piece=give)
+        job = WriteJob(self._sequence, finish, answer=answer, writing=writing, piece=give)
         self._scheduler.submit(job)
         while (piece := await pieces.get()) is not _END:
             if isinstance(piece, BaseException):
@@ -96,8 +97,8 @@ class LocalConversation:
         raise NotImplementedError("this engine continues answers")
 
     def _tokens(self, answers: Sequence[str]) -> list[list[int]]:
-        """What follows the tokens that the chat's prompt holds, for each beginning of an answer."""
-        known = self._chat.prompt
+        """What follows the tokens that the sequence's prompt holds, for each beginning of an answer."""
+        known = self._sequence.prompt
         encoded = encode(self._tokenizer, [self._text + answer for answer in answers])
         for number, answer in enumerate(answers):
             if not answer:  # the template may put more before an answer than it lets the model begin with
@@ -110,6 +111,11 @@ class LocalConversation:
         began = job.began or job.ended
         self.work.queue_seconds += began - job.asked
         self.work.model_seconds += job.ended - began
+
+
+def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:
+    with suppress(RuntimeError):  # the loop is closed, so nobody waits
+        loop.call_soon_threadsafe(call, *arguments)
 
 
 def _set(future: asyncio.Future[None], error: BaseException | None) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fintunnel_server.inference.chat import Chat
+from fintunnel_server.inference.cached_sequence import CachedSequence
 from fintunnel_server.inference.writing import Writing
 
 __all__ = ["Job", "ScoreJob", "WriteJob"]
@@ -16,7 +16,7 @@ __all__ = ["Job", "ScoreJob", "WriteJob"]
 class Job:
     """One call of a conversation. `done` is called on the inference thread, with the error that ended it or None."""
 
-    chat: Chat
+    sequence: CachedSequence
     done: Callable[[BaseException | None], None]
     asked: float = field(default_factory=time.monotonic)
     began: float | None = None
@@ -25,7 +25,7 @@ class Job:
 
 @dataclass(eq=False)
 class ScoreJob(Job):
-    """`paths`: per field its labels' tokens, after the chat's prompt; `scores` come in the same form."""
+    """`paths`: per field its labels' tokens, after the sequence's prompt; `scores` come in the same form."""
 
     paths: Sequence[Mapping[str, Sequence[int]]] = ()
     scores: list[dict[str, float]] = field(default_factory=list)
@@ -33,7 +33,7 @@ class ScoreJob(Job):
 
 @dataclass(eq=False)
 class WriteJob(Job):
-    """`answer`: the tokens to be continued, after the chat's prompt; `piece` is called with each piece."""
+    """`answer`: the tokens to be continued, after the sequence's prompt; `piece` is called with each piece."""
 
     answer: Sequence[int] = ()
     writing: Writing | None = None

@@ -49,13 +49,18 @@ def chain(count: int) -> list[int]:
 
 
 class ModelPass:
-    """Runs passes over a base with its adapters. One thread at a time.
-
-    Raises:
-        BaseModelError: the base computes attention in a way of its own, so that its answers would be others.
-    """
+    """Runs passes over a base with its adapters. One thread at a time."""
 
     def __init__(self, base: LoadedBase, *, max_rows: int, max_cache_bytes: int) -> None:
+        """
+        Args:
+            base: its attention is replaced.
+            max_rows: sequences in the KV cache at once.
+            max_cache_bytes: of all their keys and values; room for 512 tokens at least.
+
+        Raises:
+            BaseModelError: the base computes attention in a way of its own, so that its answers would be others.
+        """
         self.model = base.model.eval()
         self.device = base.device
         self._head = self.model.get_output_embeddings()

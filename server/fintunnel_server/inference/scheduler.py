@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TypeVar
 
-from fintunnel_server.errors import EngineBusy, EngineFull
+from fintunnel_server.errors import EngineBusy, EngineFull, ServerError
 from fintunnel_server.inference.admission import Admission
 from fintunnel_server.inference.batcher import Batcher
-from fintunnel_server.inference.chat import Chat
+from fintunnel_server.inference.cached_sequence import CachedSequence
 from fintunnel_server.inference.jobs import Job
 from fintunnel_server.inference.model_pass import ModelPass
 
 __all__ = ["Scheduler"]
+
+logger = logging.getLogger("fintunnel.server")
 
 _T = TypeVar("_T")
 
@@ -34,7 +38,8 @@ class Scheduler:
         """
         self._changed = threading.Condition()
         self._inbox: deque[Job | Callable[[], None]] = deque()
-        self._closing = False
+        self._over: Callable[[], ServerError] | None = None  # why nothing is taken any more
+        self._broken = False
 
         def make() -> Batcher:
             model = make_model()
@@ -50,7 +55,7 @@ class Scheduler:
         return self._batcher.cache.rows_in_use
 
     @property
-    def chats_waiting(self) -> int:
+    def sequences_waiting(self) -> int:
         """Conversations that have no row yet."""
         return self._batcher.admission.waiting
 
@@ -62,25 +67,30 @@ class Scheduler:
     def submit(self, job: Job) -> None:
         """
         Raises:
-            EngineBusy: too many are waiting already.
+            EngineBusy: too many are waiting already, or it is being closed.
             EngineFull: the conversation is longer than the memory.
         """
-        if not self._batcher.cache.fits(job.chat.room):
+        if not self._batcher.cache.fits(job.sequence.room):
             raise EngineFull("这个请求比模型的缓存还长，请缩短内容，或调大 FINTUNNEL_KV_CACHE_MIB。")
         with self._changed:
-            if self._closing:
-                raise EngineBusy("服务正在停止。")
-            if job.chat.row is None:
+            if self._over is not None:
+                raise self._over()
+            if job.sequence.row is None:
                 self._batcher.admission.enter()
             self._inbox.append(job)
             self._changed.notify()
 
-    def leave(self, chat: Chat) -> None:
+    def leave(self, sequence: CachedSequence) -> None:
         """The conversation is over: whatever it is doing ends, and its row is free."""
-        self._tell(lambda: self._batcher.leave(chat))
+        with suppress(ServerError):  # then everything has ended anyway
+            self._tell(lambda: self._batcher.leave(sequence))
 
     def between_passes(self, work: Callable[[], _T]) -> Future[_T]:
-        """Run something on the inference thread while no pass runs."""
+        """Run something on the inference thread while no pass runs.
+
+        Raises:
+            ServerError: that thread has ended.
+        """
         future: Future[_T] = Future()
 
         def run() -> None:
@@ -92,19 +102,28 @@ class Scheduler:
         self._tell(run)
         return future
 
-    def forget_adapter(self, name: str | None) -> None:
-        """What was computed with an adapter that is no more. On the inference thread."""
-        self._batcher.forget_adapter(name)
+    def check(self) -> None:
+        """
+        Raises:
+            EngineFull: the inference thread has broken down.
+        """
+        if self._broken and self._over is not None:
+            raise self._over()
 
     def close(self) -> None:
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
+        self._stop(lambda: EngineBusy("服务正在停止。"))
         self._thread.join()
 
     def _tell(self, work: Callable[[], None]) -> None:
         with self._changed:
+            if self._over is not None:
+                raise self._over()
             self._inbox.append(work)
+            self._changed.notify()
+
+    def _stop(self, error: Callable[[], ServerError]) -> None:
+        with self._changed:
+            self._over = self._over or error
             self._changed.notify()
 
     # --- on the inference thread --------------------------------------------------------------------
@@ -116,23 +135,39 @@ class Scheduler:
             made.set_exception(error)
             return
         made.set_result(batcher)
-        self._run(batcher)
+        try:
+            self._run(batcher)
+        except BaseException:
+            logger.critical("the inference thread broke down", exc_info=True)
+            self._broken = True
+            self._stop(lambda: EngineFull("推理线程出错停止了，请重新启动服务。"))
+            self._end(batcher)
+            raise
+        self._end(batcher)
 
     def _run(self, batcher: Batcher) -> None:
         worked = False
         while True:
             with self._changed:
-                # Nothing to do, or all rows are held by conversations that are thinking of their next question.
-                while not (self._inbox or self._closing or worked):
+                # Nothing to do, or all rows are held by sequences that are thinking of their next question.
+                while not (self._inbox or self._over or worked):
                     self._changed.wait()
+                if self._over is not None:
+                    return
                 arrived, self._inbox = self._inbox, deque()
-                closing = self._closing
             for each in arrived:
                 if isinstance(each, Job):
                     batcher.add(each)
                 else:
                     each()
-            if closing:
-                batcher.end_all(EngineBusy("服务正在停止。"))
-                return
             worked = batcher.run()
+
+    def _end(self, batcher: Batcher) -> None:
+        """Whoever waits is told; what was to be done between passes is still done."""
+        assert self._over is not None
+        batcher.end_all(self._over())
+        for each in self._inbox:
+            if isinstance(each, Job):
+                each.done(self._over())
+            else:
+                each()

@@ -25,7 +25,7 @@ from fintunnel_server.errors import (
     UpstreamUnreachable,
 )
 from fintunnel_server.upstream.address import is_loopback
-from fintunnel_server.upstream.replies import Reply, read_reply, status_failure, stream_failure
+from fintunnel_server.upstream.replies import Reply, beginning, read_reply, status_failure, stream_failure
 from fintunnel_server.upstream.sse import EventReader, EventTooLarge
 
 __all__ = ["Connection", "Waiting"]
@@ -97,7 +97,7 @@ class Connection:
         """
         try:
             async with asyncio.timeout(timeout), self._response("GET", path, None) as response:
-                return _object(await _content(response))
+                return _object(await _content(response), self._secret)
         except TimeoutError as error:
             raise UpstreamUnreachable("上游模型服务没有及时回答", detail=f"{timeout:g} s") from error
 
@@ -110,7 +110,7 @@ class Connection:
         for attempt in range(_ATTEMPTS):
             try:
                 async with self._slot(waiting), self._response("POST", "/chat/completions", body) as response:
-                    answer = _object(await _content(response))
+                    answer = _object(await _content(response), self._secret)
                     failure = stream_failure(answer, secret=self._secret)
                     if failure is not None:
                         raise failure
@@ -150,7 +150,7 @@ class Connection:
             async for event in events:
                 if event.strip() == "[DONE]":
                     return
-                answer = _object(event)
+                answer = _object(event.encode(), self._secret)
                 failure = stream_failure(answer, secret=self._secret)
                 if failure is not None:
                     raise failure
@@ -225,11 +225,11 @@ async def _events(response: httpx.Response) -> AsyncGenerator[str, None]:
         yield event
 
 
-def _object(content: bytes | str) -> dict[str, Any]:
+def _object(content: bytes, secret: str) -> dict[str, Any]:
     try:
         parsed = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise UpstreamAnswerInvalid("上游模型服务的回答不是 JSON", detail=repr(content[:100])) from error
+        raise UpstreamAnswerInvalid("上游模型服务的回答不是 JSON", detail=beginning(content, secret)) from error
     if not isinstance(parsed, dict):
-        raise UpstreamAnswerInvalid("上游模型服务的回答不是 JSON 对象", detail=repr(content[:100]))
+        raise UpstreamAnswerInvalid("上游模型服务的回答不是 JSON 对象", detail=beginning(content, secret))
     return parsed

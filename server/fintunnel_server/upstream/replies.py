@@ -17,7 +17,16 @@ from fintunnel_server.errors import (
     UpstreamUnreachable,
 )
 
-__all__ = ["FinishReason", "Reply", "TopToken", "read_reply", "seconds_to_wait", "status_failure", "stream_failure"]
+__all__ = [
+    "FinishReason",
+    "Reply",
+    "TopToken",
+    "beginning",
+    "read_reply",
+    "seconds_to_wait",
+    "status_failure",
+    "stream_failure",
+]
 
 FinishReason = Literal["stop", "length"]
 
@@ -90,21 +99,29 @@ def status_failure(
         now: POSIX seconds, for a date in `Retry-After`.
         secret: what must not stand in `detail`.
     """
-    message, _ = _error_of(content)
-    return _failure(status, message, seconds_to_wait(headers, now), secret)
+    message, _ = _error_of(content, secret)
+    return _failure(status, message, seconds_to_wait(headers, now))
 
 
 def stream_failure(event: Mapping[str, Any], *, secret: str) -> UpstreamError | None:
     """The error that an event of a stream reports; None where it reports none."""
     if not event.get("error") and event.get("object") != "error":
         return None
-    message, code = _error_of(json.dumps(event).encode())
-    return _failure(code, message, None, secret)
+    message, code = _error_of(json.dumps(event).encode(), secret)
+    return _failure(code, message, None)
 
 
-def _failure(status: int, message: str, retry_after: float | None, secret: str) -> UpstreamError:
-    if secret:
-        message = message.replace(secret, "…")
+def beginning(content: bytes, secret: str) -> str:
+    """What an answer begins with, for the operator: one line without the key."""
+    # First without it, then cut: else half of it might be left.
+    return repr(_without(content.decode("utf-8", "replace"), secret)[:100])
+
+
+def _without(text: str, secret: str) -> str:
+    return text.replace(secret, "…") if secret else text
+
+
+def _failure(status: int, message: str, retry_after: float | None) -> UpstreamError:
     if status in (401, 403):
         message = ""  # it may show a part of the key
     detail = f"HTTP {status} {message}".rstrip()
@@ -117,13 +134,13 @@ def _failure(status: int, message: str, retry_after: float | None, secret: str) 
     return UpstreamError("上游模型服务出错，请稍后再试", detail=detail)
 
 
-def _error_of(content: bytes) -> tuple[str, int]:
+def _error_of(content: bytes, secret: str) -> tuple[str, int]:
     """The message (one line, at most 300 characters) and the status in an error body; 500 where it names none."""
     try:
         body = json.loads(content)
         error = body.get("error") or body
         fields = error if isinstance(error, dict) else {"message": error}
-        printable = "".join(c if c.isprintable() else " " for c in str(fields.get("message") or ""))
+        printable = "".join(c if c.isprintable() else " " for c in _without(str(fields.get("message") or ""), secret))
         code = fields.get("code")
         if isinstance(code, str):
             printable += f" [{code[:50]}]"

@@ -42,6 +42,7 @@ def load_upstream_engine(
     base_model: str | None = None,
     adapter: Path | None = None,
     allow_unverified: bool = False,
+    calibrated: bool = True,
     context_tokens: int | None = None,
     connections: int = 128,
 ) -> UpstreamEngine:
@@ -54,6 +55,7 @@ def load_upstream_engine(
         base_model: what it calls the bare base, for `adapter: "base"`; None: that cannot be asked.
         adapter: the folder of the adapter that the upstream serves, for what its classes mean and its calibration.
         allow_unverified: accept a folder without a manifest.
+        calibrated: correct the probabilities where the folder holds a `calibration.json`.
         context_tokens: prompt and answer; default: what the upstream tells, else 4096.
         connections: how many requests are sent at once.
 
@@ -71,6 +73,7 @@ def load_upstream_engine(
             base_model=base_model,
             adapter=adapter,
             allow_unverified=allow_unverified,
+            calibrated=calibrated,
             context_tokens=context_tokens,
             connections=connections,
         )
@@ -85,12 +88,13 @@ async def start_upstream_engine(
     base_model: str | None = None,
     adapter: Path | None = None,
     allow_unverified: bool = False,
+    calibrated: bool = True,
     context_tokens: int | None = None,
     connections: int = 128,
 ) -> UpstreamEngine:
     """As `load_upstream_engine`, within a running loop."""
     name, url, api_key = adapter_name(model), api_url(url), _checked(api_key)
-    manifest, calibration = _adapter_folder(adapter, allow_unverified=allow_unverified)
+    manifest, calibration = _adapter_folder(adapter, allow_unverified, calibrated)
     extra = extra_fields(url)
     # Connections belong to the loop that opened them; the engine makes its own where it is used.
     async with Connection(url, api_key) as connection:
@@ -136,10 +140,13 @@ def _checked(api_key: SecretStr | None) -> SecretStr | None:
         raise SettingsError(f"环境变量 FINTUNNEL_UPSTREAM_API_KEY 无效：{error}") from None
 
 
-def _adapter_folder(folder: Path | None, *, allow_unverified: bool) -> tuple[Manifest | None, Calibration | None]:
+def _adapter_folder(
+    folder: Path | None, allow_unverified: bool, calibrated: bool
+) -> tuple[Manifest | None, Calibration | None]:
     if folder is None:
         return None, None
-    return read_adapter(folder, allow_unverified=allow_unverified), read_calibration(folder)
+    manifest = read_adapter(folder, allow_unverified=allow_unverified)
+    return manifest, read_calibration(folder) if calibrated else None
 
 
 async def _models(connection: Connection, wanted: list[str]) -> _Models | None:
