@@ -1,7 +1,9 @@
 """`fintunnel` with a fault put into the model or the system, as the environment says: for tests only.
 
 FAULT=memory:2:3   a pass over more than 2 rows runs out of memory, from the 3rd optimizer step on
+FAULT=update:3     the 3rd update of the weights runs out of memory, once
 FAULT=nan:3        the loss is NaN from the 3rd optimizer step on
+FAULT=end          killed when the adapter's folder is to be written
 FAULT=disk:100000  no file may grow beyond so many bytes
 """
 
@@ -24,11 +26,28 @@ def main() -> None:
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writes fail instead of ending the process
         resource.setrlimit(resource.RLIMIT_FSIZE, (values[0], resource.RLIM_INFINITY))
+    elif kind == "update":
+        _break_update(values[0])
     else:
         _break_steps(kind, values)
     from fintunnel.cli import main as command
 
     command()
+
+
+def _break_update(number: int) -> None:
+    import torch
+
+    step, updates = torch.optim.AdamW.step, 0
+
+    def broken(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        nonlocal updates
+        updates += 1
+        if updates == number:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return step(self, *arguments, **keywords)
+
+    torch.optim.AdamW.step = broken
 
 
 def _break_steps(kind: str, values: list[int]) -> None:

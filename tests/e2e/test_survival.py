@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from fintunnel_training.adapter import file_sha256
 from fintunnel_training.qlora.evidence import TrainingInfo
+from safetensors.torch import load_file
 
 from tests.e2e.conftest import SHORT_TRAINING, fintunnel
 
@@ -106,8 +107,13 @@ def test_a_run_killed_after_its_last_step_only_writes_the_adapter(instructions: 
     assert killed.returncode == -signal.SIGKILL and not out.exists()
     assert "Warning" not in killed.stderr  # an evaluation leaves the layers as training needs them
     history = (tmp_path / "tuned-training" / "log_history.jsonl").read_text(encoding="utf-8")
+    [last] = (tmp_path / "tuned-training" / "checkpoints").glob(f"checkpoint-{history.count('grad_norm')}")
+    best_weights = load_file(last / "best_adapter.safetensors")
     done = fintunnel(*arguments)
     assert done.returncode == 0, done.stderr
+    written = load_file(out / "adapter_model.safetensors")
+    for name, weight in best_weights.items():
+        assert written[name.replace(".default", "")].equal(weight.bfloat16())
     steps = [step for step, _, _ in losses(out)]
     assert steps == list(range(1, len(steps) + 1)) and len(steps) == history.count("grad_norm")
     best = info_of(out).best
@@ -125,6 +131,15 @@ def test_out_of_memory_halves_the_batch_and_goes_on(instructions: Path, tmp_path
     ]
     assert (info.batch_size_at_end, info.accumulation_at_end, info.steps) == (2, 2, 3)
     assert [step for step, _, _ in losses(out)] == [1, 2, 3]
+
+
+def test_what_was_seen_after_the_checkpoint_is_forgotten_with_it(instructions: Path, tmp_path: Path) -> None:
+    """Out of memory in an update goes back to the last checkpoint: an evaluation in between is not the one to beat."""
+    out = tmp_path / "tuned"
+    options = ("--batch-size", "2", "--max-steps", "4", "--eval-steps", "2", "--early-stopping", "1")
+    done = run_faulty("update:3", train(instructions, out, *options, "--save-steps", "100"))
+    assert done.returncode == 0 and "批大小减为 1" in done.stderr, done.stderr
+    assert [step for step, _ in validation_losses(out)] == [2, 4]
 
 
 def test_when_one_row_is_too_much_it_says_which_knob_to_turn(instructions: Path, tmp_path: Path) -> None:

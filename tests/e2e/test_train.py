@@ -9,10 +9,18 @@ import pytest
 from fintunnel.prompt import PROMPT_VERSION, Message, render_prompt
 from fintunnel_training.adapter import read_adapter
 from fintunnel_training.base import LoadedBase, load_base, prompt_text, prompt_tokens
+from fintunnel_training.errors import DataError, TrainingError
 from fintunnel_training.instructions import InstructionRow, read_instructions
+from fintunnel_training.qlora.adapter_folder import check_written
 from fintunnel_training.qlora.encoding import IGNORED, encode_rows
 from fintunnel_training.qlora.evidence import TrainingInfo
-from fintunnel_training.qlora.trainer import keep_layout_of_training, lora_weights_to_float32
+from fintunnel_training.qlora.recipe import load_recipe
+from fintunnel_training.qlora.trainer import (
+    build_trainer,
+    keep_layout_of_training,
+    lora_weights_to_float32,
+    use_one_gpu,
+)
 
 from tests.e2e.conftest import fintunnel
 
@@ -114,6 +122,8 @@ def test_a_row_whose_answer_does_not_fit_is_dropped_and_counted(embedded: Loaded
     long = InstructionRow("分析", "金价走高", "利好" * 300, None, "json")
     encoded = encode_rows([short, long], embedded.tokenizer, 128)
     assert (len(encoded.rows), encoded.dropped) == (1, 1)
+    with pytest.raises(DataError, match="每一行都超过 16 个 token.*--max-length"):
+        encode_rows([short, long], embedded.tokenizer, 16)
 
 
 def test_the_answer_prefix_stands_where_training_put_it(embedded: LoadedBase) -> None:
@@ -212,6 +222,65 @@ def test_anybodys_instruction_rows_train_too(tmp_path: Path) -> None:
     assert set(manifest.target_modules) == {"q_proj", "k_proj", "v_proj", "o_proj"}
     config = json.loads((out / "adapter_config.json").read_text(encoding="utf-8"))
     assert config["use_dora"] and config["use_rslora"]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_options_of_the_libraries_reach_them(tmp_path: Path) -> None:
+    base = load_base("embedded")  # of its own: it gets an adapter
+    rows = [InstructionRow("分析", f"金价走高{n}", "利好", None, "json") for n in range(2)]
+    changes = {"loraplus_ratio": 16.0, "neftune_alpha": 5.0, "schedule": "constant", "learning_rate": 1e-3, "lora_r": 4}
+    encoded = encode_rows(rows, base.tokenizer, 128)
+    trainer = build_trainer(base, encoded, None, load_recipe("cpu", changes), writing=tmp_path, callbacks=[])
+    trainer.create_optimizer()
+    rates: dict[str, set[float]] = {name: set() for name in ("lora_A", "lora_B")}
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    for group in trainer.optimizer.param_groups:
+        for parameter in group["params"]:
+            rates["lora_A" if "lora_A" in names[id(parameter)] else "lora_B"].add(group["lr"])
+    assert rates == {"lora_A": {1e-3}, "lora_B": {16e-3}}
+    assert trainer.neftune_noise_alpha == 5 and trainer.args.lr_scheduler_type == "constant_with_warmup"
+    assert {len(p) for name, p in trainer.model.named_parameters() if "lora_A" in name} == {4}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_folder_that_lacks_weights_is_not_passed_off_as_the_adapter(tmp_path: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file, save_file
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    tiny = LlamaForCausalLM(LlamaConfig(vocab_size=64, **sizes))
+    model = get_peft_model(tiny, LoraConfig(r=2, target_modules="all-linear", use_dora=True, task_type="CAUSAL_LM"))
+    weights = {name: p.detach().bfloat16() for name, p in model.named_parameters() if p.requires_grad}
+    model.save_pretrained(tmp_path, state_dict=weights)
+    path = tmp_path / "adapter_model.safetensors"
+    check_written(path, model, weights)
+    written = load_file(path)
+    name = min(written)
+    for damaged, reason in (
+        ({other: weight for other, weight in written.items() if other != name}, "缺少权重"),
+        (written | {name: written[name] + 1}, "与训练的不同"),
+    ):
+        save_file(damaged, path)
+        with pytest.raises(TrainingError, match=reason):
+            check_written(path, model, weights)
+    first = min(weights)
+    weights[first] = torch.full_like(weights[first], float("inf"))
+    model.save_pretrained(tmp_path, state_dict=weights)
+    with pytest.raises(TrainingError, match="NaN 或无穷大"):
+        check_written(path, model, weights)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_one_process_that_sees_two_gpus_uses_one(tmp_path: Path) -> None:
+    """transformers would wrap the model in DataParallel, which trl refuses after the base was loaded."""
+    from trl import SFTConfig
+
+    config = SFTConfig(output_dir=str(tmp_path), use_cpu=True)
+    config._n_gpu = 2
+    use_one_gpu(config)
+    assert config.n_gpu == 1
 
 
 def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path: Path, instructions: Path, adapter: Path) -> None:

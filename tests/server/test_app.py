@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import httpx
 import pytest
 from fintunnel.wire import ErrorBody, NewsAnalysis, ReportAnswer
+from fintunnel_server import app as app_module
 from fintunnel_server.app import create_app
+from fintunnel_server.errors import EngineBusy
 from fintunnel_server.settings import ServerSettings
 
 from tests.instant_engine import InstantEngine
@@ -208,6 +211,19 @@ def test_probes_have_no_body_and_ready_means_that_the_model_answered(engine: Ins
     with run_app(engine, api_key=None) as app:
         ready = httpx.get(f"{app.url}/ready", trust_env=False)
         assert (ready.status_code, ready.content) == (200, b"")
+
+
+def test_a_self_test_that_failed_is_repeated(engine: InstantEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upstream may be too busy at first."""
+    monkeypatch.setattr(app_module, "_RETEST_SECONDS", 0.05)
+    engine.failure = EngineBusy("busy")
+    with run_app(engine, api_key=None) as app:
+        assert httpx.get(f"{app.url}/ready", trust_env=False).status_code == 503
+        engine.failure = None
+        deadline = time.monotonic() + 5
+        while httpx.get(f"{app.url}/ready", trust_env=False).status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_chat_has_openais_shape(live_app: LiveApp, engine: InstantEngine) -> None:

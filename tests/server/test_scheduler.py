@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from fintunnel_server.errors import EngineBusy, EngineFull
+from fintunnel_server.inference.adapters import read_weights
 from fintunnel_server.inference.batcher import Batcher
 from fintunnel_server.inference.cached_sequence import CachedSequence
 from fintunnel_server.inference.jobs import ScoreJob, WriteJob
@@ -17,7 +19,10 @@ from fintunnel_server.inference.model_pass import ModelPass, Segment
 from fintunnel_server.inference.scheduler import Scheduler
 from fintunnel_server.inference.writing import Writing
 
-from tests.server.tiny_model import plain_logits, tiny_base
+from tests.server.tiny_model import plain_logits, tiny_base, write_adapter
+
+# The libraries' notes to one another.
+pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.filterwarnings("ignore::UserWarning")]
 
 PROMPT = [5, 6, 7, 8, 9]
 
@@ -291,6 +296,28 @@ def test_a_prompt_longer_than_a_pass_does_not_wait_for_those_who_write(model: Mo
         assert not text.is_over
     finally:
         scheduler.close()
+
+
+def test_a_sequence_keeps_its_adapter_until_it_is_left(scheduler: Scheduler, model: ModelPass, tmp_path: Path) -> None:
+    folders = [write_adapter(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
+
+    def load(name: str, folder: Path) -> None:
+        scheduler.between_passes(lambda: model.adapters.load(name, read_weights(folder))).result()
+
+    load("x", folders[0])
+    adapter = model.adapters.take("x")
+    assert adapter is not None
+    sequence = CachedSequence(PROMPT, shared=0, adapter=adapter, answer_tokens=32)
+    score(scheduler, sequence)[1].result()
+    load("x", folders[1])
+    job, waiting = score(scheduler, sequence, answer=(10, 13, 14))
+    waiting.result()
+    logits = plain_logits(folders[0], [*PROMPT, 10, 13, 14])[-1]
+    assert job.scores[0]["b"] == pytest.approx(float(torch.softmax(logits[[11, 12, 13]], 0)[1]), abs=1e-4)
+    scheduler.leave(sequence)
+    load("y", folders[0])
+    again = model.adapters.take("y")
+    assert again is not None and again.number == adapter.number  # its place was free
 
 
 def test_who_makes_a_pass_fail_fails_alone(scheduler: Scheduler, model: ModelPass) -> None:

@@ -13,7 +13,8 @@ import pytest
 from fintunnel.wire import Edges
 from fintunnel_server.errors import ServerError, SettingsError, UpstreamUnreachable
 from fintunnel_server.upstream import load_upstream_engine
-from fintunnel_training.adapter import BaseInfo, write_manifest
+from fintunnel_training.adapter import BaseInfo, file_sha256, write_manifest
+from fintunnel_training.calibration.calibration_file import CALIBRATION, Calibration
 from fintunnel_training.errors import AdapterError
 from pydantic import SecretStr
 
@@ -137,6 +138,11 @@ def test_an_adapter_folder_says_what_the_classes_mean(tmp_path: Path) -> None:
     info = started(Upstream(), adapter=folder).info
     assert info.base == "org/base" and info.adapter("tuned").edges == EDGES and info.adapter("tuned").horizon_min == 30
     assert info.adapter(None).edges is None
+    weights = file_sha256(folder / "adapter_model.safetensors")
+    fitted = Calibration(adapter=weights, data_sha256="0" * 64, rows=1, quantization=None, fields={})
+    (folder / CALIBRATION).write_text(fitted.model_dump_json(), encoding="utf-8")
+    assert started(Upstream(), adapter=folder).info.adapter("tuned").calibration == fitted
+    assert started(Upstream(), adapter=folder, calibrated=False).info.adapter("tuned").calibration is None
 
 
 _WITHOUT_TORCH = """

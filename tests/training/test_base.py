@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from fintunnel_training.base import Precision, resolve_base, select_precision
+from fintunnel_training.base import Precision, load_base, load_tokenizer, resolve_base, select_precision
 from fintunnel_training.errors import BaseModelError
 
 
@@ -22,6 +24,17 @@ def test_a_cpu_trains_without_autocast() -> None:
 def test_a_base_that_is_nowhere_says_what_is_possible(base: str) -> None:
     with pytest.raises(BaseModelError, match="embedded"):
         resolve_base(base)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_base_that_writes_no_text_is_refused(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=49152, **sizes)).save_pretrained(tmp_path)
+    load_tokenizer(resolve_base("embedded")).save_pretrained(tmp_path)
+    with pytest.raises(BaseModelError, match="causal LM"):
+        load_base(str(tmp_path), "none")
 
 
 def test_a_hub_id_and_a_folder_are_told_apart(tmp_path_factory: pytest.TempPathFactory) -> None:

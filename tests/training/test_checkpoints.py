@@ -156,6 +156,25 @@ def test_a_run_folder_goes_unless_it_holds_a_checkpoint(tmp_path: Path) -> None:
         assert run.has_checkpoints
 
 
+def test_a_viewer_that_holds_the_curve_fails_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows what is open cannot be removed; the folder stays, and is known again."""
+    plain = Path.unlink
+
+    def held(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "loss_curve.png":
+            raise PermissionError(13, "in use")
+        plain(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", held)
+    with open_run_folder(tmp_path / "adapter") as run:
+        (run.path / "loss_curve.png").write_bytes(b"png")
+    assert (run.path / "loss_curve.png").is_file()
+    monkeypatch.undo()
+    with open_run_folder(tmp_path / "adapter"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_finished_adapter_that_could_not_be_put_in_place_is_kept(tmp_path: Path) -> None:
     with open_run_folder(tmp_path / "adapter") as run:
         run.adapter.mkdir()

@@ -46,12 +46,12 @@ def test_a_mirror_that_vanishes_for_a_while_gets_the_newest_when_it_is_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drive = tmp_path / "mount" / "drive"
-    (tmp_path / "mount").write_text("not mounted", encoding="utf-8")
     mirror = Mirror(drive, retry_seconds=(0.05,))
     mirror.add(sealed(tmp_path, 1))
     wait_for(lambda: mirror.failures >= 2)
     mirror.add(sealed(tmp_path, 2))
-    (tmp_path / "mount").unlink()
+    assert not (tmp_path / "mount").exists()  # a drive that is not mounted must not become a folder of this disk
+    (tmp_path / "mount").mkdir()
     wait_for(lambda: mirror.copied == [2])
     assert mirror.close()
     assert capsys.readouterr().err.count("暂时无法复制") == 1

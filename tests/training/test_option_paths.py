@@ -77,6 +77,19 @@ def test_train_refuses_in_one_line(
     assert sorted(os.listdir()) == ["i.jsonl", "one", "two"]
 
 
+def test_a_mirror_on_a_drive_that_is_not_mounted_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made as a folder of this disk it would be lost with the runtime, and nobody would know."""
+    monkeypatch.chdir(tmp_path)
+    Path("i.jsonl").write_text('{"instruction": "a", "output": "b"}\n', encoding="utf-8")
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--data", "i.jsonl", "--out", "tuned", "--base", "embedded", "--mirror", "drive/MyDrive/x"])
+    said = capsys.readouterr().err
+    assert caught.value.code == 2 and said.count("\n") == 1 and "请先挂载" in said
+    assert os.listdir() == ["i.jsonl"]
+
+
 @pytest.mark.parametrize("arguments", [["export", "--merged", "m"], ["calibrate", "--data", "i.jsonl"]])
 def test_other_commands_refuse_an_empty_base_too(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

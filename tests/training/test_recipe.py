@@ -6,7 +6,7 @@ import pytest
 from fintunnel_training.errors import OptionError
 from fintunnel_training.qlora.cli import train
 from fintunnel_training.qlora.recipe import PRESETS, Recipe, load_recipe, preset_for
-from fintunnel_training.qlora.trainer import count_steps
+from fintunnel_training.qlora.trainer import count_steps, optimizer_name
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -58,3 +58,11 @@ def test_steps_do_not_change_when_batches_are_halved() -> None:
             recipe = load_recipe("cpu", {"batch_size": batch, "accumulation": accumulation})
             counts.add(count_steps(rows, recipe))
         assert len(counts) == 1
+
+
+def test_paged_states_are_for_one_process_on_a_gpu() -> None:
+    paged = load_recipe("t4", {})
+    assert optimizer_name(paged, on_gpu=True, processes=1) == "paged_adamw_8bit"
+    assert optimizer_name(paged, on_gpu=True, processes=2) == "adamw_8bit"
+    assert optimizer_name(paged, on_gpu=False, processes=1) == "adamw_torch"
+    assert optimizer_name(load_recipe("t4", {"optimizer": "adamw"}), on_gpu=True, processes=1) == "adamw_torch"

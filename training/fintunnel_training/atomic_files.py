@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fintunnel_training.errors import DataError
 
-__all__ = ["replace_folder", "replaced_name", "replacing", "replacing_file", "restore_folder"]
+__all__ = ["rename", "replace_folder", "replaced_name", "replacing", "replacing_file", "restore_folder"]
 
 
 @contextmanager
@@ -55,6 +56,21 @@ def replacing(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
                 path.unlink(missing_ok=True)
 
 
+def rename(source: Path, target: Path) -> None:
+    """On Windows a scanner may hold a file or folder that was just written, for a moment.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    for pause in (0.1, 0.3, 0.6, 1.0):
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(source, target)
+
+
 def replace_folder(folder: Path, target: Path) -> None:
     """Move the complete `folder` to `target`; what stood there is removed only after that.
 
@@ -64,11 +80,11 @@ def replace_folder(folder: Path, target: Path) -> None:
     replaced = replaced_name(target)
     try:
         if target.exists():
-            target.rename(replaced)
-        folder.rename(target)
+            rename(target, replaced)
+        rename(folder, target)
     finally:
         if not target.exists() and replaced.exists():
-            replaced.rename(target)
+            rename(replaced, target)
     shutil.rmtree(replaced, ignore_errors=True)
 
 

@@ -24,7 +24,7 @@ _INSTALL_CUDA = "python -m pip install torch --index-url https://download.pytorc
 _CUDA_TORCH = f"请先运行 python -m pip uninstall -y torch，再运行：{_INSTALL_CUDA}"
 _COLAB = f"训练 {DEFAULT_HUB_BASE.split('/')[1]} 请用 Colab（代码执行程序 → 更改运行时类型 → T4 GPU）"
 _TO_SPARE_7B = 9.0  # GiB: NF4 QLoRA of a 7B model, rows of 512 tokens in batches of 4
-_LEAST_7B = 6.0  # GiB: 4.5 of weights, 1.7 of float32 embeddings and head; below, not even one row fits
+_LEAST_7B = 6.0  # GiB: 4.5 of weights, 1.7 of embeddings and head in 16 bits; below, not even one row fits
 _TO_SPARE_EMBEDDED = 2.0
 _RAM = 4.0  # GiB: torch, the libraries and one shard of a 7B model, or the embedded model in training
 

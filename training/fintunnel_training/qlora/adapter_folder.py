@@ -9,18 +9,18 @@ from typing import Any
 
 from fintunnel.prompt import PROMPT_VERSION
 
-from fintunnel_training.adapter import read_adapter, write_manifest
+from fintunnel_training.adapter import ADAPTER_WEIGHTS, read_adapter, write_manifest
 from fintunnel_training.atomic_files import replace_folder
 from fintunnel_training.base import LoadedBase
 from fintunnel_training.errors import TrainingError
 from fintunnel_training.instructions import InstructionFile
 from fintunnel_training.qlora.encoding import EncodedRows
 from fintunnel_training.qlora.estimate import Estimate, numbers
-from fintunnel_training.qlora.evidence import TrainingInfo, log_line, peak_memory_gib, plot_loss, write_training_info
+from fintunnel_training.qlora.evidence import TrainingInfo, log_line, plot_loss, write_training_info
 from fintunnel_training.qlora.options import TrainOptions
 from fintunnel_training.qlora.session import Session
 
-__all__ = ["put_in_place", "write_adapter_folder"]
+__all__ = ["check_written", "put_in_place", "write_adapter_folder"]
 
 
 def write_adapter_folder(
@@ -46,6 +46,7 @@ def write_adapter_folder(
     weights = {name: p.detach().to("cpu", dtype) for name, p in model.named_parameters() if p.requires_grad}
     # 16 bits: half the size, and what the base computes in when it is served.
     model.save_pretrained(folder, state_dict=weights)
+    check_written(folder / ADAPTER_WEIGHTS, model, weights)
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
     base.tokenizer.save_pretrained(folder)
 
@@ -83,7 +84,7 @@ def write_adapter_folder(
             accumulation_at_end=session.accumulation,
             events=session.events,
             estimated_gib=numbers(estimated),
-            peak_memory_gib=round(peak_memory_gib(base.device), 2),
+            peak_memory_gib=session.peak_memory_gib,
             trainable_dtypes=sorted({str(p.dtype) for p in model.parameters() if p.requires_grad}),
             versions=versions,
             identity=session.identity,
@@ -101,6 +102,27 @@ def write_adapter_folder(
         versions=versions,
     )
     read_adapter(folder, allow_unverified=not data.has_requests)  # as the server will
+
+
+def check_written(path: Path, model: Any, weights: dict[str, Any]) -> None:
+    """Read the adapter back.
+
+    Raises:
+        TrainingError: the file does not hold all the weights as they are, or one is not finite.
+    """
+    import torch
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    expected = get_peft_model_state_dict(model, state_dict=weights)  # under the names that peft writes
+    written = load_file(path)
+    if len(expected) != len(weights) or written.keys() != expected.keys():
+        raise TrainingError(f"写出的适配器缺少权重：应有 {len(weights)} 项，写出 {len(written)} 项。检查点仍然完好。")
+    for name, weight in written.items():
+        if not torch.equal(weight, expected[name]):
+            raise TrainingError(f"写出的适配器与训练的不同：{name}。检查点仍然完好。")
+        if not torch.isfinite(weight).all():
+            raise TrainingError(f"适配器里有 NaN 或无穷大：{name}。请调小 --learning-rate。检查点仍然完好。")
 
 
 def put_in_place(folder: Path, out: Path) -> None:

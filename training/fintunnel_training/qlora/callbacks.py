@@ -159,7 +159,7 @@ class Asked:
 
 @contextmanager
 def asked_to_stop() -> Iterator[Asked]:
-    """While inside, the first Ctrl-C or SIGTERM sets the event; a second one ends the process as usual."""
+    """While inside, the first Ctrl-C or SIGTERM is noted; a second one ends the process as usual."""
     asked = Asked()
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
         yield asked

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fintunnel_training.adapter import file_sha256
+from fintunnel_training.adapter import ADAPTER_WEIGHTS, file_sha256
+from fintunnel_training.atomic_files import rename
 from fintunnel_training.errors import TrainingError
 
 __all__ = [
@@ -38,7 +38,7 @@ __all__ = [
 
 KEEP = 2  # a second one, in case the newest turns out to be damaged
 RECORD = "checkpoint.json"
-_NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+_NEEDED = (ADAPTER_WEIGHTS, "optimizer.pt", "scheduler.pt", "trainer_state.json")
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -65,6 +65,8 @@ class Record(BaseModel):
     accumulation: int = Field(ge=1)
     seconds: float = Field(ge=0)
     """of training up to here, over all its parts"""
+    peak_memory_gib: float = Field(0.0, ge=0)
+    """the largest of all its parts"""
     best: Best | None = None
     events: list[dict[str, Any]] = []
     """what happened on the way: resumed, out of memory"""
@@ -101,13 +103,13 @@ def seal(written: Path, into: Path, record: Record) -> Checkpoint:
 
 
 def copy_checkpoint(checkpoint: Checkpoint, into: Path) -> Checkpoint:
-    """Copy a checkpoint to another place: under a temporary name, read back and compared, then renamed.
+    """Copy a checkpoint to another place, which is made: under a temporary name, read back and compared, then renamed.
 
     Raises:
         OSError: either place cannot be used.
         TrainingError: what arrived is not what was sent.
     """
-    into.mkdir(parents=True, exist_ok=True)
+    into.mkdir(exist_ok=True)  # and nothing above it: a drive that is gone must not be taken for a folder
     partial = into / f".copying-{checkpoint.path.name}-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -226,26 +228,15 @@ def _put(folder: Path, target: Path, record: Record) -> Checkpoint:
     if target.exists():  # an older run's, or a damaged one of the same step
         _remove(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    _rename(folder, target)
+    rename(folder, target)
     return Checkpoint(target, record)
 
 
 def _remove(path: Path) -> None:
     """Out of sight first: a removal that is cut short must not leave half a checkpoint under its name."""
     doomed = path.with_name(f".removing-{path.name}-{os.getpid()}")
-    _rename(path, doomed)
+    rename(path, doomed)
     shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _rename(source: Path, target: Path) -> None:
-    """On Windows a scanner may hold a folder that was just written, for a moment."""
-    for pause in (0.1, 0.3, 0.6, 1.0):
-        try:
-            os.replace(source, target)
-            return
-        except PermissionError:
-            time.sleep(pause)
-    os.replace(source, target)
 
 
 def _to_disk(path: Path) -> None:

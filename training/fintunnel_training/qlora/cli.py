@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from fintunnel_training.adapter import ADAPTER_WEIGHTS
 from fintunnel_training.qlora.distributed import is_main
 
 if TYPE_CHECKING:
@@ -35,9 +36,11 @@ def _train(
     mirror: Annotated[Path | None, typer.Option(help="检查点另存一份的目录，如 Google Drive")] = None,
     save_steps: Annotated[int | None, typer.Option(help="每隔多少步存一个检查点")] = None,
     eval_data: Annotated[Path | None, typer.Option(help="验证集 JSONL，代替旁边的 X.val.jsonl")] = None,
-    report_to: Annotated[list[str] | None, typer.Option(help="另把日志送到 tensorboard、wandb 等，可重复")] = None,
+    report_to: Annotated[
+        list[str] | None, typer.Option(help="另把日志送到 tensorboard（写进 X-tensorboard）、wandb 等，可重复")
+    ] = None,
     epochs: Annotated[float | None, typer.Option(help="训练轮数")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="最多训练这么多步")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="恰好训练这么多步，不看 --epochs")] = None,
     batch_size: Annotated[int | None, typer.Option(help="一次前向的样本数；显存不足时自动减半")] = None,
     accumulation: Annotated[int | None, typer.Option(help="梯度累积：显存不变而等效增大批大小")] = None,
     max_length: Annotated[int | None, typer.Option(help="每条样本最多 token 数；最省显存的一项")] = None,
@@ -103,7 +106,7 @@ def _summarise(folder: Path) -> None:
     info = read_training_info(folder)
     if info is None:
         return
-    size = info.file_bytes["adapter_model.safetensors"] / 2**20
+    size = info.file_bytes[ADAPTER_WEIGHTS] / 2**20
     typer.echo(
         f"训练完成：{info.steps} 步，{info.seconds:.0f} 秒（{info.seconds / info.steps:.2f} 秒/步），"
         f"loss {info.first_loss:.3f} → {info.last_loss:.3f}，峰值内存 {info.peak_memory_gib:.1f} GiB"
@@ -118,19 +121,16 @@ def _summarise(folder: Path) -> None:
 
 def _calibrate(folder: Path, options: TrainOptions) -> None:
     """Through a server of its own, now that this process holds no model. A trained adapter is not lost over it."""
-    import gc
-
-    import torch
     from fintunnel.errors import FinTunnelError
 
     from fintunnel_training.calibration.calibrate import calibrate_adapter
     from fintunnel_training.calibration.calibration_file import CALIBRATION
     from fintunnel_training.calibration.report import show
+    from fintunnel_training.qlora.process_memory import give_back_memory
 
     if (folder / CALIBRATION).is_file():
         return
-    gc.collect()
-    torch.cuda.empty_cache()
+    give_back_memory()
     typer.echo("用验证集校准概率（--no-calibrate 可跳过）…", err=True)
     try:
         calibration = calibrate_adapter(

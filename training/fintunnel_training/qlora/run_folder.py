@@ -23,6 +23,7 @@ _LABELS = {
     "data_sha256": "训练数据",
     "eval_sha256": "验证数据",
     "base": "基座",
+    "precision": "计算精度（由 GPU 的型号决定）",
     "rows_per_step": "每步的样本数（批大小 × 累积 × 进程数）",
 }
 
@@ -109,13 +110,22 @@ def open_run_folder(out: Path) -> Iterator[RunFolder]:
             lock.release()
         else:
             # Emptied while the lock is still held: nobody else can have begun in it.
-            for path in run.path.iterdir():
-                if path.name != _LOCK:
-                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            _empty(run.path)
             lock.release()
             (run.path / _LOCK).unlink(missing_ok=True)
             with suppress(OSError):  # another process is faster
                 run.path.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    """All but the lock. On Windows a viewer may hold the curve: then the mark stays too, so that the next run knows the
+    folder for its own."""
+    for path in folder.iterdir():
+        if path.name not in (_LOCK, _MARK):
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if {path.name for path in folder.iterdir()} <= {_LOCK, _MARK}:
+        (folder / _MARK).unlink(missing_ok=True)
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from fintunnel_training.errors import TrainingError
 from fintunnel_training.qlora.checkpoints import Best, Checkpoint, Record, keep_newest, seal, writing_checkpoint
 from fintunnel_training.qlora.distributed import barrier, from_main, is_main, processes, raise_lost_process
 from fintunnel_training.qlora.encoding import EncodedRows
+from fintunnel_training.qlora.evidence import peak_memory_gib
 from fintunnel_training.qlora.mirror import MIRROR_SECONDS, Mirror
 from fintunnel_training.qlora.options import TrainOptions
 from fintunnel_training.qlora.resuming import BEST, put_weights, resumed_keeper, tokens_so_far, trainer_state
@@ -48,6 +49,7 @@ class Session:
         self._last = start
         self._fresh = options.resume == "never"
         self._seconds_before, self._began = 0.0, time.monotonic()
+        self._peak_before = 0.0
         self._where: Any = None
         self._progress: Any = None
         self._keeper = resumed_keeper(start, options) if evaluated is not None else None
@@ -57,6 +59,10 @@ class Session:
     @property
     def seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._began
+
+    @property
+    def peak_memory_gib(self) -> float:
+        return round(max(self._peak_before, peak_memory_gib(self._base.device)), 2)
 
     def train(self) -> Any:
         """Train to the end; the trainer then holds the adapter that is to be written.
@@ -125,7 +131,7 @@ class Session:
         except torch.OutOfMemoryError:
             full = True
         except RuntimeError as error:
-            if "DefaultCPUAllocator" not in str(error) and "CUDA error: out of memory" not in str(error):
+            if not _is_out_of_memory(error):
                 raise_lost_process(error, self._describe_last())
                 raise
             full = True
@@ -174,6 +180,8 @@ class Session:
         if trainer.neftune_noise_alpha is not None:
             deactivate_neftune(trainer.model, trainer.neftune_hook_handle, trainer.accelerator)
         self._base = replace(self._base, model=trainer.model.unload())
+        if self._keeper is not None:  # of evaluations after the checkpoint it knows nothing any more
+            self._keeper = resumed_keeper(self._last, self._options)
 
     def _divide(self, at_most: int) -> None:
         """Divide the rows of a step into batches of at most so many."""
@@ -233,6 +241,7 @@ class Session:
             batch_size=self.batch_size,
             accumulation=self.accumulation,
             seconds=round(self.seconds, 1),
+            peak_memory_gib=self.peak_memory_gib,
             best=best,
             events=self.events,
         )
@@ -241,7 +250,7 @@ class Session:
         record = start.record
         # What once was too large is not tried again; what is asked to be smaller is.
         self._divide(min(record.batch_size, self._options.recipe.batch_size))
-        self._seconds_before = record.seconds
+        self._seconds_before, self._peak_before = record.seconds, record.peak_memory_gib
         self.events = [*record.events, {"event": "resumed", "step": start.step}]
         steps = trainer_state(start)["max_steps"]
         _say(f"从第 {start.step} 步的检查点接着训练（共 {steps} 步，已用 {record.seconds:.0f} 秒）。")
@@ -250,6 +259,12 @@ class Session:
         if self._last is None:
             return "还没有检查点。"
         return f"最近一个完好的检查点是第 {self._last.step} 步：{self._last.path}。"
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """torch's allocator on a CPU, the CUDA driver, Triton's kernels, cuBLAS: each has its own words."""
+    words = str(error).lower()
+    return any(each in words for each in ("defaultcpuallocator", "out of memory", "alloc_failed"))
 
 
 def _say(text: str) -> None:

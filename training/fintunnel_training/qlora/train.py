@@ -6,7 +6,6 @@ linear layer trained in float32. The loss is on the answers alone.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import random
@@ -30,13 +29,12 @@ from fintunnel_training.qlora.estimate import Estimate, describe, estimate, free
 from fintunnel_training.qlora.evidence import read_training_info
 from fintunnel_training.qlora.options import TrainOptions
 from fintunnel_training.qlora.preflight import check_prompts, check_tokens
+from fintunnel_training.qlora.process_memory import keep_freed_memory
 from fintunnel_training.qlora.recipe import Recipe
 from fintunnel_training.qlora.run_folder import RunFolder, check_mirror, open_run_folder
 from fintunnel_training.qlora.session import Session
 
 __all__ = ["train"]
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
 def train(options: TrainOptions) -> Path:
@@ -56,8 +54,11 @@ def train(options: TrainOptions) -> Path:
         if is_main():
             _prepare(options)
         return options.out
+    if "tensorboard" in options.report_to:
+        # By itself it writes where the trainer does, and that goes at the end.
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(out.with_name(f"{out.name}-tensorboard")))
     recipe = options.recipe
-    _keep_freed_memory()
+    keep_freed_memory()
     with ExitStack() as stack:
 
         def begin() -> tuple[RunFolder, _Rows]:
@@ -114,9 +115,21 @@ def _places(options: TrainOptions) -> tuple[Path, Path | None]:
         if options.mirror is not None:
             mirror = usable_path(options.mirror / out.name, "--mirror")
             check_mirror(mirror, out)
+            if not options.dry_run:
+                _make_mirror(options.mirror)
     except OptionError as error:
         raise said_once(error) from error.__cause__
     return out, mirror
+
+
+def _make_mirror(mirror: Path) -> None:
+    """Nothing above it is made: where Drive is not mounted, copies would go to a disk that is lost with the runtime."""
+    if not mirror.absolute().parent.is_dir():
+        raise OptionError(f"--mirror 的上级目录 {mirror.absolute().parent} 不存在。是 Google Drive 的话，请先挂载。")
+    try:
+        mirror.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"无法使用 --mirror {mirror}：{error.strerror}") from error
 
 
 def _prepare(options: TrainOptions) -> _Rows:
@@ -184,6 +197,8 @@ def _identity(rows: _Rows, base: LoadedBase, recipe: Recipe) -> dict[str, Any]:
     knobs = recipe.model_dump(mode="json")
     for name in ("gradient_checkpointing", "save_steps"):  # change memory, time and safety, not the adapter
         del knobs[name]
+    if base.device == "cpu":
+        knobs["optimizer"] = "adamw"  # whatever was asked for: its states are not those of 8 bits
     knobs["rows_per_step"] = knobs.pop("batch_size") * knobs.pop("accumulation") * processes()
     return {
         "data_sha256": rows.data.sha256,
@@ -217,19 +232,6 @@ def _is_finished(out: Path, identity: dict[str, Any]) -> bool:
         return read_adapter(out, allow_unverified=True) is not None
     except AdapterError:
         return False
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep the large blocks that every step frees and asks for again, instead of giving them back to
-    the system each time: a sixth of the time of a step on a CPU. In huge pages, whose alignment leaves fewer useless
-    gaps between them: a sixth of the memory. To be called before the first tensor is made."""
-    if not sys.platform.startswith("linux"):
-        return
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's own switch, read once
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # musl has none
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _say(text: str) -> None:

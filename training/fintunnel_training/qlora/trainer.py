@@ -14,7 +14,15 @@ from fintunnel_training.qlora.checkpoints import writing_checkpoint
 from fintunnel_training.qlora.encoding import EncodedRows
 from fintunnel_training.qlora.recipe import Recipe
 
-__all__ = ["build_trainer", "count_steps", "keep_layout_of_training", "lora_weights_to_float32", "target_modules"]
+__all__ = [
+    "build_trainer",
+    "count_steps",
+    "keep_layout_of_training",
+    "lora_weights_to_float32",
+    "optimizer_name",
+    "target_modules",
+    "use_one_gpu",
+]
 
 
 def count_steps(rows: int, recipe: Recipe, processes: int = 1) -> int:
@@ -64,8 +72,7 @@ def build_trainer(
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="cosine" if recipe.schedule == "cosine" else "constant_with_warmup",
         warmup_steps=max(1, steps // 30) if recipe.warmup_steps is None else recipe.warmup_steps,
-        # 8-bit paged states move to CPU memory when the GPU runs out; on a CPU there is nothing to page.
-        optim="paged_adamw_8bit" if recipe.optimizer == "paged_adamw_8bit" and on_gpu else "adamw_torch",
+        optim=optimizer_name(recipe, on_gpu=on_gpu, processes=processes),
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
         fp16=base.precision.fp16,
@@ -91,6 +98,7 @@ def build_trainer(
         dataloader_pin_memory=on_gpu,
         seed=recipe.seed,
     )
+    use_one_gpu(config)
     lora = LoraConfig(
         r=recipe.lora_r,
         lora_alpha=recipe.lora_alpha,
@@ -115,6 +123,20 @@ def build_trainer(
     lora_weights_to_float32(trainer.model)
     keep_layout_of_training(trainer.model)
     return trainer
+
+
+def optimizer_name(recipe: Recipe, *, on_gpu: bool, processes: int) -> str:
+    """What transformers calls it. 8-bit paged states move to CPU memory when the GPU runs out; a CPU has nothing to
+    page. Several processes that resume load paged states onto their GPUs as if they were ordinary ones."""
+    if recipe.optimizer != "paged_adamw_8bit" or not on_gpu:
+        return "adamw_torch"
+    return "paged_adamw_8bit" if processes == 1 else "adamw_8bit"
+
+
+def use_one_gpu(config: Any) -> None:
+    """Where one process sees several GPUs, transformers would wrap the model in DataParallel, which trl refuses."""
+    if config.n_gpu > 1:
+        config._n_gpu = 1
 
 
 def _trainer_class() -> Any:
