@@ -16,7 +16,7 @@ from fintunnel_training.calibration.calibration_file import read_calibration
 from fintunnel_training.errors import AdapterError
 
 from fintunnel_server.engine import AdapterInfo, EngineInfo
-from fintunnel_server.inference.adapters import read_weights
+from fintunnel_server.inference.adapter_weights import read_weights
 from fintunnel_server.inference.cached_sequence import CachedSequence
 from fintunnel_server.inference.choice_trie import common_prefix
 from fintunnel_server.inference.conversation import LocalConversation, encode

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from fintunnel_server.inference.adapters import read_weights
+from fintunnel_server.inference.adapter_weights import read_weights
 from fintunnel_server.inference.model_pass import ModelPass, Segment, chain
 from fintunnel_training.errors import AdapterError, BaseModelError
 

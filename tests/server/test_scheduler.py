@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from fintunnel_server.errors import EngineBusy, EngineFull
-from fintunnel_server.inference.adapters import read_weights
+from fintunnel_server.inference.adapter_weights import read_weights
 from fintunnel_server.inference.batcher import Batcher
 from fintunnel_server.inference.cached_sequence import CachedSequence
 from fintunnel_server.inference.jobs import ScoreJob, WriteJob

@@ -7,20 +7,16 @@ the bare base answers as if no adapter were loaded.
 
 from __future__ import annotations
 
-import math
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from fintunnel_training.adapter import ADAPTER_WEIGHTS
-from fintunnel_training.errors import AdapterError
 from torch import nn
 
-__all__ = ["AdapterWeights", "Adapters", "LoadedAdapter", "TokenAdapters", "read_weights"]
+from fintunnel_server.inference.adapter_weights import AdapterWeights, LowRank, low_rank_parts
 
-_PREFIX = "base_model.model."
+__all__ = ["Adapters", "LoadedAdapter", "TokenAdapters"]
 
 
 class TokenAdapters:
@@ -57,15 +53,6 @@ class TokenAdapters:
         return gains[self._numbers.clamp(max=len(gains) - 1)]
 
 
-@dataclass(frozen=True)
-class _LowRank:
-    """`lora_a` (rank, in), `lora_b` (out, rank) with the scale in it; `gain` (out,) where the adapter is DoRA."""
-
-    lora_a: Any
-    lora_b: Any
-    gain: Any = None
-
-
 class _AdaptedLinear(nn.Module):  # type: ignore[misc]  # torch is untyped here
     """A linear layer of the base, frozen and perhaps in 4 bits, with what the adapters add to it."""
 
@@ -73,20 +60,20 @@ class _AdaptedLinear(nn.Module):  # type: ignore[misc]  # torch is untyped here
         super().__init__()
         self.base = base
         self._tokens = tokens
-        self._parts: dict[int, _LowRank] = {}
+        self._parts: dict[int, LowRank] = {}
         self._columns: tuple[int, ...] = ()
         self._lora_a: Any = None  # (ranks of all adapters, in)
         self._lora_b: Any = None  # (ranks of all adapters, out)
         self._gains: Any = None
 
-    def put(self, number: int, part: _LowRank) -> None:
+    def put(self, number: int, part: LowRank) -> None:
         self._join({**self._parts, number: part})
 
     def drop(self, number: int) -> None:
         if number in self._parts:
             self._join({n: part for n, part in self._parts.items() if n != number})
 
-    def _join(self, parts: dict[int, _LowRank]) -> None:
+    def _join(self, parts: dict[int, LowRank]) -> None:
         """Take these parts in place of what was there; where memory runs out that stays."""
         lora_a: Any = torch.cat([part.lora_a for part in parts.values()]) if parts else None
         lora_b: Any = torch.cat([part.lora_b.T for part in parts.values()]) if parts else None
@@ -102,7 +89,7 @@ class _AdaptedLinear(nn.Module):  # type: ignore[misc]  # torch is untyped here
         self._parts, begin = {}, 0
         for number, part in parts.items():
             end = begin + len(part.lora_a)
-            self._parts[number] = _LowRank(lora_a[begin:end], lora_b[begin:end].T, part.gain)
+            self._parts[number] = LowRank(lora_a[begin:end], lora_b[begin:end].T, part.gain)
             begin = end
 
     def forward(self, hidden: Any) -> Any:
@@ -165,7 +152,7 @@ class Adapters:
         Raises:
             AdapterError: it does not fit the base, or has parts that are not low-rank matrices of linear layers.
         """
-        parts = _parts(self._model, weights, self._layers)
+        parts = low_rank_parts(self._model, weights, self._layer_at)
         number = next(n for n in range(len(self._numbers) + 1) if n not in self._numbers)
         try:
             for path, part in parts.items():
@@ -185,6 +172,12 @@ class Adapters:
         if before is not None and over:
             self._drop(before.number)
 
+    def _layer_at(self, path: str) -> Any:
+        try:
+            return self._layers[path].base if path in self._layers else self._model.get_submodule(path)
+        except AttributeError:
+            return None
+
     def _drop(self, number: int) -> None:
         for layer in self._layers.values():
             layer.drop(number)
@@ -196,80 +189,3 @@ def _wrap(model: Any, path: str, tokens: TokenAdapters) -> _AdaptedLinear:
     layer = _AdaptedLinear(model.get_submodule(path), tokens)
     setattr(model.get_submodule(parent), child, layer)
     return layer
-
-
-@dataclass(frozen=True)
-class AdapterWeights:
-    """What an adapter's folder holds: peft's configuration, and its tensors by their names."""
-
-    folder: Path
-    config: Any
-    tensors: dict[str, Any]
-
-
-def read_weights(folder: Path) -> AdapterWeights:
-    """Needs no model and computes nothing: may be called on any thread.
-
-    Raises:
-        AdapterError: it cannot be read, or is more than LoRA on linear layers.
-    """
-    from peft import LoraConfig, PeftConfig
-    from safetensors.torch import load_file
-
-    try:
-        config = PeftConfig.from_pretrained(str(folder))
-        tensors = load_file(folder / ADAPTER_WEIGHTS)
-    except Exception as error:  # damaged files make the libraries raise whatever they meet
-        raise AdapterError(f"适配器 {folder} 无法读取：{error}"[:300]) from error
-    if not isinstance(config, LoraConfig) or any(
-        (config.bias != "none", config.modules_to_save, config.fan_in_fan_out, config.alpha_pattern)
-    ):
-        raise AdapterError(f"适配器 {folder} 不只是线性层上的 LoRA，不能直接加载。可用 --merge 把它合并进基座。")
-    return AdapterWeights(folder, config, tensors)
-
-
-def _parts(model: Any, weights: AdapterWeights, wrapped: dict[str, _AdaptedLinear]) -> dict[str, _LowRank]:
-    folder, config, tensors = weights.folder, weights.config, dict(weights.tensors)
-    head = model.get_output_embeddings()
-    parts: dict[str, _LowRank] = {}
-    for key in [key for key in tensors if key.endswith(".lora_A.weight")]:
-        path = key.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
-        stem = key.removesuffix(".lora_A.weight")
-        magnitude = tensors.pop(f"{stem}.lora_magnitude_vector", None)
-        lora_a, lora_b = tensors.pop(key), tensors.pop(f"{stem}.lora_B.weight", None)
-        try:
-            base = wrapped[path].base if path in wrapped else model.get_submodule(path)
-        except AttributeError:
-            base = None
-        if base is head:  # logits of a few tokens are computed from its weights alone
-            raise AdapterError(f"适配器 {folder} 改了输出层（{path}），不能直接加载。可用 --merge 把它合并进基座。")
-        if lora_b is None or (lora_a.shape[1], lora_b.shape[0]) != (
-            getattr(base, "in_features", None),
-            getattr(base, "out_features", None),
-        ):
-            raise AdapterError(f"适配器 {folder} 不适合这个基座：{path} 对不上。请用 --base 指定训练时的基座。")
-        parts[path] = _part(config, base, lora_a, lora_b, magnitude, model)
-    if tensors or not parts:
-        odd = next(iter(tensors), "没有 LoRA 权重")
-        raise AdapterError(f"适配器 {folder} 里有认不出的权重：{odd}。可用 --merge 把它合并进基座。")
-    return parts
-
-
-def _part(config: Any, base: Any, lora_a: Any, lora_b: Any, magnitude: Any, model: Any) -> _LowRank:
-    rank = len(lora_a)
-    scale = config.lora_alpha / (math.sqrt(rank) if config.use_rslora else rank)
-    options = {"dtype": model.dtype, "device": model.device}
-    gain = None
-    if magnitude is not None:  # DoRA (Liu et al., 2024): the length of each output is learned apart
-        update = scale * lora_b.float().to(model.device) @ lora_a.float().to(model.device)
-        weight = _weight(base, model).float() + update
-        gain = (magnitude.float().to(model.device) / weight.norm(dim=1)).to(**options)
-    return _LowRank(lora_a.to(**options), (scale * lora_b.float()).to(**options), gain)
-
-
-def _weight(layer: Any, model: Any) -> Any:
-    """A layer's weights (out, in), by what it makes of the unit vectors: bitsandbytes has several layouts of 4 bits."""
-    units = torch.eye(layer.in_features, dtype=model.dtype, device=model.device)
-    with torch.inference_mode():
-        weight = layer(units[None])[0].T
-    return weight if layer.bias is None else weight - layer.bias[:, None]
