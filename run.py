@@ -22,6 +22,7 @@ import urllib.error
 import urllib.request
 import venv
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -258,12 +259,14 @@ def run(command: Sequence[str]) -> None:
 
 
 def call(command: Sequence[str], **variables: str) -> int:
-    """Run to the end. After Ctrl+C, which the child gets too, give it time to tidy up: subprocess.run would
-    kill it after a quarter of a second."""
+    """Run to the end. After Ctrl+C, which the child gets too, give it time to tidy up: a second signal would cut a
+    training short before its checkpoint, and subprocess.run would kill it after a quarter of a second."""
     child = subprocess.Popen(command, cwd=ROOT, env=environment() | variables)
     try:
         return child.wait()
     except KeyboardInterrupt:
+        with suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
+            child.wait(120)
         stop(child)
         raise
 

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.e2e
 
 STEPS = 8
 RECIPE = (
-    *("--base", "embedded", "--max-length", "384", "--learning-rate", "2e-3", "--eval-rows", "0", "--no-calibrate"),
+    *("--base", "embedded", "--max-length", "384", "--learning-rate", "2e-3", "--no-calibrate"),
+    *("--eval-rows", "4", "--eval-steps", "3"),
     *("--schedule", "constant", "--warmup-steps", "1"),  # the same however many steps there are
 )
 OF_TWO = ("--batch-size", "1", "--max-steps", str(STEPS), "--save-steps", "2")
@@ -29,6 +30,11 @@ LAUNCH = (sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--
 def losses(folder: Path) -> list[tuple[int, float, float]]:
     entries = map(json.loads, (folder / "log_history.jsonl").read_text(encoding="utf-8").splitlines())
     return [(entry["step"], entry["loss"], entry["num_tokens"]) for entry in entries if "loss" in entry]
+
+
+def validation_losses(folder: Path) -> dict[int, float]:
+    entries = map(json.loads, (folder / "log_history.jsonl").read_text(encoding="utf-8").splitlines())
+    return {entry["step"]: entry["eval_loss"] for entry in entries if "eval_loss" in entry}
 
 
 def launched(launch: tuple[str, ...], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -60,6 +66,8 @@ def test_two_processes_learn_as_one_with_the_same_rows_a_step(
     # bf16 activations: sums taken in another order differ by a few thousandths.
     by_two, by_one = ([loss for _, loss, _ in losses(folder)] for folder in (undisturbed, one))
     assert by_two[:steps] == pytest.approx(by_one, rel=0.02) and len(by_two) == STEPS
+    of_two, of_one = validation_losses(undisturbed), validation_losses(one)
+    assert of_two[3] == pytest.approx(of_one[3], rel=0.02) and {3, 6} <= set(of_two)
 
 
 class Pair:

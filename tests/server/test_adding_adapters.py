@@ -19,6 +19,9 @@ def root(tmp_path: Path) -> Path:
     (root / "gold" / "inner").mkdir(parents=True)
     (root / "file").write_text("")
     (root / "link").symlink_to(tmp_path / "elsewhere")
+    (root / "circle").symlink_to(root / "circle")
+    (root / "borrowed").mkdir()
+    (root / "borrowed" / "adapter_model.safetensors").symlink_to(tmp_path / "elsewhere" / "weights")
     return root
 
 
@@ -37,7 +40,7 @@ def test_an_adapter_under_the_root_is_added_by_name(engine: InstantEngine, root:
         assert httpx.post(f"{app.url}/admin/adapters", json={"name": "gold"}, trust_env=False).status_code == 401
 
 
-@pytest.mark.parametrize("name", ["missing", "file", "link"])
+@pytest.mark.parametrize("name", ["missing", "file", "link", "circle", "borrowed"])
 def test_only_folders_of_the_root_itself_are_found(engine: InstantEngine, root: Path, name: str) -> None:
     with run_app(engine, api_key="k", adapter_root=root, load_adapter=lambda *_: pytest.fail("loaded")) as app:
         assert post(app, name=name).status_code == 404

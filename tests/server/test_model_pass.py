@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,52 @@ def test_where_memory_ends_in_the_midst_of_loading_nothing_is_changed(
     load(model, "y", write_adapter(tmp_path / "3", seed=3, targets=["v_proj"]))  # under the number that failed
     [(_, logits)] = model.run([fed(take(model), 0, text, number(model, "y"))])
     assert close(logits, plain_logits(tmp_path / "3", text)[-1])
+
+
+@pytest.mark.parametrize(
+    ("config", "weight", "reason"),
+    [
+        ({"lora_alpha": None}, None, "配置无效"),
+        ({"lora_alpha": 10**400}, None, "配置无效"),
+        ({"lora_alpha": float("nan")}, None, "NaN 或无穷大"),
+        ({"lora_alpha": 1e300}, None, "NaN 或无穷大"),
+        ({"r": 8}, None, "r 是 8，.* 的秩是 4"),
+        ({}, float("nan"), "NaN 或无穷大"),
+        ({}, torch.int32, "不是 LoRA 的矩阵"),
+    ],
+)
+def test_an_adapter_that_would_spoil_answers_is_refused(
+    model: ModelPass, tmp_path: Path, config: dict[str, Any], weight: Any, reason: str
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = write_adapter(tmp_path / "a", seed=1)
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | config), encoding="utf-8")
+    weights = load_file(folder / "adapter_model.safetensors")
+    key = next(key for key in weights if "lora_B" in key)
+    if isinstance(weight, float):
+        weights[key][0, 0] = weight
+    elif weight is not None:
+        weights[key] = weights[key].to(weight)
+    save_file(weights, folder / "adapter_model.safetensors")
+    with pytest.raises(AdapterError, match=reason):
+        load(model, "a", folder)
+
+
+def test_what_another_adapter_makes_of_a_token_does_not_reach_it(model: ModelPass, tmp_path: Path) -> None:
+    """However large: in 16 bits it may be infinite, and 0 times that is not 0."""
+    load(model, "x", write_adapter(tmp_path / "1", seed=1))
+    load(model, "y", write_adapter(tmp_path / "2", seed=2))
+    large = number(model, "y")
+    for module in model.model.modules():
+        if isinstance(getattr(module, "_columns", None), tuple) and large in module._columns:
+            module._lora_a[[column == large for column in module._columns]] = 3e38
+    text = some_tokens(30, 8)
+    rows = take(model), take(model)
+    results = model.run([fed(rows[0], 0, text, number(model, "x")), fed(rows[1], 0, text, large)])
+    assert close(results[0][1], plain_logits(tmp_path / "1", text)[-1])
+    assert not torch.isfinite(results[1][1]).all()
 
 
 def test_an_adapter_of_the_output_layer_is_refused(model: ModelPass, tmp_path: Path) -> None:

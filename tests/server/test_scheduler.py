@@ -353,6 +353,18 @@ def test_a_text_that_cannot_go_on_fails_alone(scheduler: Scheduler) -> None:
     score(scheduler, new_sequence())[1].result()
 
 
+def test_a_text_of_no_numbers_is_an_error_and_no_text(scheduler: Scheduler, model: ModelPass) -> None:
+    plain = model.run
+
+    def spoilt(segments: Sequence[Segment]) -> Any:
+        return [(compared, None if logits is None else logits * float("nan")) for compared, logits in plain(segments)]
+
+    model.run = spoilt  # type: ignore[method-assign]
+    _, waiting = write(scheduler, new_sequence(), 5)
+    with pytest.raises(FloatingPointError):
+        waiting.result()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_broken_inference_thread_is_told_and_leaves_nobody_waiting(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch

@@ -81,7 +81,18 @@ def low_rank_parts(model: Any, weights: AdapterWeights, layer_at: Callable[[str]
             getattr(base, "out_features", None),
         ):
             raise AdapterError(f"适配器 {folder} 不适合这个基座：{path} 对不上。请用 --base 指定训练时的基座。")
-        parts[path] = _part(config, base, lora_a, lora_b, magnitude, model)
+        rank = lora_a.shape[0]
+        if not (lora_a.is_floating_point() and lora_b.is_floating_point()) or lora_b.shape[1] != rank:
+            raise AdapterError(f"适配器 {folder} 的权重不是 LoRA 的矩阵：{path}。")
+        if not config.rank_pattern and config.r != rank:
+            raise AdapterError(f"适配器 {folder} 的配置与权重不符：r 是 {config.r}，{path} 的秩是 {rank}。")
+        try:
+            part = _part(config, base, lora_a, lora_b, magnitude, model)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise AdapterError(f"适配器 {folder} 的配置无效：{error}"[:300]) from error
+        if not all(torch.isfinite(each).all() for each in (part.lora_a, part.lora_b, part.gain) if each is not None):
+            raise AdapterError(f"适配器 {folder} 里有 NaN 或无穷大：{path}。训练很可能发散了。")
+        parts[path] = part
     if tensors or not parts:
         odd = next(iter(tensors), "没有 LoRA 权重")
         raise AdapterError(f"适配器 {folder} 里有认不出的权重：{odd}。可用 --merge 把它合并进基座。")

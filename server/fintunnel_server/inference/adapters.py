@@ -28,23 +28,23 @@ class TokenAdapters:
     def __init__(self) -> None:
         self._numbers: Any = None
         self._any = False
-        self._weights: dict[tuple[int, ...], Any] = {}
+        self._of_others: dict[tuple[int, ...], Any] = {}
 
     def set(self, numbers: Any) -> None:
         self._numbers = numbers
         self._any = bool((numbers >= 0).any())
-        self._weights = {}
+        self._of_others = {}
 
     @property
     def any(self) -> bool:
         return self._any
 
-    def weights(self, columns: tuple[int, ...], dtype: Any) -> Any:
-        """1 where a column is of the token's adapter, else 0; shape (tokens, columns)."""
-        known = self._weights.get(columns)
+    def of_others(self, columns: tuple[int, ...]) -> Any:
+        """Whether a column is of another adapter than the token's; shape (tokens, columns)."""
+        known = self._of_others.get(columns)
         if known is None:
             of = torch.tensor(columns, device=self._numbers.device)
-            known = self._weights[columns] = (self._numbers[:, None] == of).to(dtype)
+            known = self._of_others[columns] = self._numbers[:, None] != of
         return known
 
     def gains(self, gains: Any) -> Any:
@@ -98,7 +98,8 @@ class _AdaptedLinear(nn.Module):  # type: ignore[misc]  # torch is untyped here
         if self._lora_a is None or not self._tokens.any:
             return output
         low = torch.mm(hidden[0], self._lora_a.T)
-        low *= self._tokens.weights(self._columns, low.dtype)
+        # Not multiplied by 0: what another adapter makes of a token may be infinite in 16 bits.
+        low.masked_fill_(self._tokens.of_others(self._columns), 0)
         output = torch.addmm(output[0], low, self._lora_b)
         if self._gains is not None:
             output = output * self._tokens.gains(self._gains)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -36,12 +37,19 @@ class Writing:
         self._generator = torch.Generator().manual_seed(seed) if seed is not None else None
 
     def take(self, logits: Any) -> str:
-        """Choose the next token by float32 logits (vocabulary,); returns what it adds to the text."""
+        """Choose the next token by float32 logits (vocabulary,); returns what it adds to the text.
+
+        Raises:
+            FloatingPointError: the logits are no numbers.
+        """
+        highest = logits.max(dim=0)
+        if not math.isfinite(highest.values):
+            raise FloatingPointError("the model's logits are not finite")
         if self._temperature >= _GREEDY_BELOW:
             weights = torch.softmax(logits / self._temperature, dim=0)
             token = int(torch.multinomial(weights, 1, generator=self._generator))
         else:
-            token = int(logits.argmax())
+            token = int(highest.indices)
         if token in self._end_tokens:
             self.finished = "stop"
             return ""

@@ -115,19 +115,21 @@ def _places(options: TrainOptions) -> tuple[Path, Path | None]:
         if options.mirror is not None:
             mirror = usable_path(options.mirror / out.name, "--mirror")
             check_mirror(mirror, out)
-            if not options.dry_run:
-                _make_mirror(options.mirror)
+            _use_mirror(options.mirror, make=not options.dry_run)
     except OptionError as error:
         raise said_once(error) from error.__cause__
     return out, mirror
 
 
-def _make_mirror(mirror: Path) -> None:
+def _use_mirror(mirror: Path, *, make: bool) -> None:
     """Nothing above it is made: where Drive is not mounted, copies would go to a disk that is lost with the runtime."""
     if not mirror.absolute().parent.is_dir():
-        raise OptionError(f"--mirror 的上级目录 {mirror.absolute().parent} 不存在。是 Google Drive 的话，请先挂载。")
+        raise OptionError(
+            f"--mirror 的上级 {mirror.absolute().parent} 不是目录或不存在。是 Google Drive 的话，请先挂载。"
+        )
     try:
-        mirror.mkdir(exist_ok=True)
+        if make:
+            mirror.mkdir(exist_ok=True)
     except OSError as error:
         raise OptionError(f"无法使用 --mirror {mirror}：{error.strerror}") from error
 
