@@ -353,6 +353,21 @@ def test_a_text_that_cannot_go_on_fails_alone(scheduler: Scheduler) -> None:
     score(scheduler, new_sequence())[1].result()
 
 
+def test_a_leave_that_fails_loses_nobody_who_came_with_it(
+    scheduler: Scheduler, model: ModelPass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(adapter: object) -> None:
+        raise torch.OutOfMemoryError(f"no memory without {adapter}")
+
+    monkeypatch.setattr(model.adapters, "give_back", full)
+    gate = threading.Event()
+    scheduler.between_passes(lambda: gate.wait(10))  # so that both are taken together
+    scheduler.leave(new_sequence())
+    _, waiting = score(scheduler, new_sequence())
+    gate.set()
+    waiting.result()
+
+
 def test_a_text_of_no_numbers_is_an_error_and_no_text(scheduler: Scheduler, model: ModelPass) -> None:
     plain = model.run
 

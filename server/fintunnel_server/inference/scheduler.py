@@ -159,7 +159,7 @@ class Scheduler:
                 if isinstance(each, Job):
                     batcher.add(each)
                 else:
-                    each()
+                    self._do(each)
             worked = batcher.run()
 
     def _end(self, batcher: Batcher) -> None:
@@ -170,4 +170,10 @@ class Scheduler:
             if isinstance(each, Job):
                 each.done(self._over())
             else:
-                each()
+                self._do(each)
+
+    def _do(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:  # those that came with it must not be lost over it
+            logger.exception("what was to be done between two passes failed")
