@@ -11,6 +11,7 @@ from fintunnel_training.adapter import read_adapter
 from fintunnel_training.base import LoadedBase, load_base, prompt_text, prompt_tokens
 from fintunnel_training.errors import DataError, TrainingError
 from fintunnel_training.instructions import InstructionRow, read_instructions
+from fintunnel_training.qlora import trainer as trainer_module
 from fintunnel_training.qlora.adapter_folder import check_written
 from fintunnel_training.qlora.encoding import IGNORED, encode_rows
 from fintunnel_training.qlora.evidence import TrainingInfo
@@ -225,12 +226,15 @@ def test_anybodys_instruction_rows_train_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_options_of_the_libraries_reach_them(tmp_path: Path) -> None:
+def test_options_of_the_libraries_reach_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    confined: list[object] = []
+    monkeypatch.setattr(trainer_module, "use_one_gpu", confined.append)
     base = load_base("embedded")  # of its own: it gets an adapter
     rows = [InstructionRow("分析", f"金价走高{n}", "利好", None, "json") for n in range(2)]
     changes = {"loraplus_ratio": 16.0, "neftune_alpha": 5.0, "schedule": "constant", "learning_rate": 1e-3, "lora_r": 4}
     encoded = encode_rows(rows, base.tokenizer, 128)
     trainer = build_trainer(base, encoded, None, load_recipe("cpu", changes), writing=tmp_path, callbacks=[])
+    assert confined == [trainer.args]
     trainer.create_optimizer()
     rates: dict[str, set[float]] = {name: set() for name in ("lora_A", "lora_B")}
     names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}

@@ -21,7 +21,7 @@ from fintunnel_training.qlora.options import TrainOptions
 from fintunnel_training.qlora.resuming import BEST, put_weights, resumed_keeper, tokens_so_far, trainer_state
 from fintunnel_training.qlora.run_folder import RunFolder
 
-__all__ = ["Session"]
+__all__ = ["Session", "is_out_of_memory"]
 
 
 class Session:
@@ -131,7 +131,7 @@ class Session:
         except torch.OutOfMemoryError:
             full = True
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise_lost_process(error, self._describe_last())
                 raise
             full = True
@@ -261,7 +261,7 @@ class Session:
         return f"最近一个完好的检查点是第 {self._last.step} 步：{self._last.path}。"
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
     """torch's allocator on a CPU, the CUDA driver, Triton's kernels, cuBLAS: each has its own words."""
     words = str(error).lower()
     return any(each in words for each in ("defaultcpuallocator", "out of memory", "alloc_failed"))
