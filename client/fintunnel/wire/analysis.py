@@ -1,16 +1,13 @@
-"""What crosses the network: requests, answers, the error body. The one definition, used by both sides.
-
-Conventions: returns, moves and volatilities are fractions (0.01 = 1 %), windows and horizons are minutes,
-probabilities of a field add up to 1. A datetime without a zone is Beijing time (the databases' `ts_local`).
-"""
+"""What `/analyze`, `/analyze/stream` and `/analyze/batch` take and answer."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from fintunnel.wire.model import WireModel
 
 __all__ = [
     "BASE_ADAPTER",
@@ -19,21 +16,11 @@ __all__ = [
     "HORIZON_MIN",
     "IMPACTS",
     "SIGNALS",
-    "AdapterLoad",
-    "AdapterLoaded",
     "AnalyzeRequest",
     "AnalyzeResponse",
-    "ChatChoice",
-    "ChatCompletion",
-    "ChatMessage",
-    "ChatRequest",
-    "ChatUsage",
     "Context",
     "Direction",
     "Edges",
-    "ErrorBody",
-    "ErrorCode",
-    "ErrorDetail",
     "Figures",
     "Impact",
     "ModelInfo",
@@ -64,14 +51,10 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
 # --- requests ---------------------------------------------------------------------------------------
 
 
-class Figures(_Wire):
+class Figures(WireModel):
     """A released figure beside what was expected, all in `unit` ("%", "万人" …)."""
 
     actual: Finite | None = None
@@ -81,7 +64,7 @@ class Figures(_Wire):
     indicator: str | None = Field(None, max_length=200)
 
 
-class Context(_Wire):
+class Context(WireModel):
     """The market before publication, from bars strictly before the event's minute.
 
     `pre_return`: return over the window; `volatility`: (high - low) / open over the window;
@@ -96,7 +79,7 @@ class Context(_Wire):
     typical_move: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Request(_Wire):
+class _Request(WireModel):
     explain: bool = Field(True, description="false: labels or citations only, no text is generated")
     adapter: str | None = Field(
         None, max_length=100, description='null: the default model; "base": the base without an adapter'
@@ -127,7 +110,7 @@ class NewsRequest(_Request):
         return at
 
 
-class Passage(_Wire):
+class Passage(WireModel):
     text: str = Field(min_length=1, max_length=2000)
     source: str = Field(min_length=1, max_length=200)
     page: int | None = Field(None, ge=1)
@@ -145,12 +128,12 @@ AnalyzeRequest = Annotated[NewsRequest | ReportRequest, Field(discriminator="tas
 # --- answers ----------------------------------------------------------------------------------------
 
 
-class Signals(_Wire):
+class Signals(WireModel):
     priced_in: bool
     wait_and_see: bool
 
 
-class Edges(_Wire):
+class Edges(WireModel):
     """What the classes mean, from the adapter's training rows; r = return after, m = typical move.
 
     `impact`: low | medium | high edges of |r| / m; `direction`: bearish | neutral | bullish edges of r / m;
@@ -165,19 +148,19 @@ class Edges(_Wire):
     horizon_min: int = Field(HORIZON_MIN, ge=1, le=1440)
 
 
-class ModelInfo(_Wire):
+class ModelInfo(WireModel):
     backend: Literal["deepseek", "finetuned"]
     base: str
     adapter: str | None
     prompt_version: int
 
 
-class Usage(_Wire):
+class Usage(WireModel):
     prompt_tokens: int = Field(ge=0)
     completion_tokens: int = Field(ge=0)
 
 
-class Timing(_Wire):
+class Timing(WireModel):
     """Milliseconds: waiting for the model, in the model, from arrival to answer."""
 
     queue: float
@@ -185,7 +168,7 @@ class Timing(_Wire):
     total: float
 
 
-class _Answer(_Wire):
+class _Answer(WireModel):
     id: str
     model: ModelInfo
     usage: Usage
@@ -214,95 +197,3 @@ class ReportAnswer(_Answer):
 
 
 AnalyzeResponse = Annotated[NewsAnalysis | ReportAnswer, Field(discriminator="task")]
-
-
-# --- /v1/chat/completions, in OpenAI's shape ----------------------------------------------------------
-
-
-class ChatMessage(_Wire):
-    role: Literal["system", "user", "assistant"]
-    content: str = Field(max_length=32_000)
-
-
-class ChatRequest(_Wire):
-    """The fields that are served; any other gets 422."""
-
-    model: str = Field(DEFAULT_MODEL_NAME, max_length=200)
-    messages: list[ChatMessage] = Field(min_length=1, max_length=64)
-    max_tokens: int | None = Field(None, ge=1, le=2048)
-    max_completion_tokens: int | None = Field(None, ge=1, le=2048)
-    temperature: float = Field(0.0, ge=0, le=2, allow_inf_nan=False)
-    seed: int | None = Field(None, ge=0, lt=2**63)
-    stream: Literal[False] = False
-    n: Literal[1] = 1
-
-
-class ChatUsage(_Wire):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-
-
-class ChatChoice(_Wire):
-    index: int
-    message: ChatMessage
-    finish_reason: Literal["stop", "length"]
-
-
-class ChatCompletion(_Wire):
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    choices: list[ChatChoice]
-    usage: ChatUsage
-
-
-# --- /admin/adapters ----------------------------------------------------------------------------------
-
-AdapterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
-
-
-class AdapterLoad(_Wire):
-    """`name`: what requests call the adapter; `folder`: of the adapter, directly under the server's adapter root,
-    where it is called otherwise."""
-
-    name: AdapterName
-    folder: AdapterName | None = None
-
-
-class AdapterLoaded(_Wire):
-    name: str
-
-
-# --- errors -----------------------------------------------------------------------------------------
-
-
-class ErrorCode(StrEnum):
-    INVALID_JSON = "invalid_json"
-    INVALID_REQUEST = "invalid_request"
-    INVALID_API_KEY = "invalid_api_key"
-    NOT_FOUND = "not_found"
-    METHOD_NOT_ALLOWED = "method_not_allowed"
-    UNKNOWN_MODEL = "unknown_model"
-    BODY_TOO_LARGE = "body_too_large"
-    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
-    PROMPT_TOO_LONG = "prompt_too_long"
-    QUEUE_FULL = "queue_full"
-    NO_CAPACITY = "no_capacity"
-    DEADLINE_EXCEEDED = "deadline_exceeded"
-    UPSTREAM_FAILED = "upstream_failed"
-    NOT_READY = "not_ready"
-    INTERNAL = "internal_error"
-
-
-class ErrorDetail(_Wire):
-    message: str
-    type: str
-    code: ErrorCode
-    param: str | None = None
-    request_id: str
-
-
-class ErrorBody(_Wire):
-    error: ErrorDetail

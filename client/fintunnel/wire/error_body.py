@@ -1,0 +1,43 @@
+"""The body of every error of every route."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from fintunnel.wire.model import WireModel
+
+__all__ = [
+    "ErrorBody",
+    "ErrorCode",
+    "ErrorDetail",
+]
+
+
+class ErrorCode(StrEnum):
+    INVALID_JSON = "invalid_json"
+    INVALID_REQUEST = "invalid_request"
+    INVALID_API_KEY = "invalid_api_key"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    UNKNOWN_MODEL = "unknown_model"
+    BODY_TOO_LARGE = "body_too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    PROMPT_TOO_LONG = "prompt_too_long"
+    QUEUE_FULL = "queue_full"
+    NO_CAPACITY = "no_capacity"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    UPSTREAM_FAILED = "upstream_failed"
+    NOT_READY = "not_ready"
+    INTERNAL = "internal_error"
+
+
+class ErrorDetail(WireModel):
+    message: str
+    type: str
+    code: ErrorCode
+    param: str | None = None
+    request_id: str
+
+
+class ErrorBody(WireModel):
+    error: ErrorDetail
