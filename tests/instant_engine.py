@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from fintunnel.prompt import Message
 from fintunnel.wire import Edges
-from fintunnel_server.engine import AdapterInfo, EngineInfo, Field, Scores, Work
+from fintunnel_server.engine import AdapterInfo, EngineInfo, Field, Occupancy, Scores, Work
 from fintunnel_server.json_string import JsonStringReader
 from fintunnel_training.calibration.calibration_file import Calibration
 
@@ -55,6 +55,9 @@ class InstantEngine:
             yield InstantConversation(self, adapter, Work(0.001, 0.002, self.count_tokens(messages)))
         finally:
             self.open_now -= 1
+
+    def occupancy(self) -> Occupancy:
+        return Occupancy(running=self.open_now)
 
     async def check(self) -> None:
         if self.unreachable is not None:

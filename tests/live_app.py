@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import uvicorn
-from fintunnel.local_server import free_port
 from fintunnel_server.app import create_app
 from fintunnel_server.engine import Engine
+from fintunnel_server.running.connections import ConnectionLimits
+from fintunnel_server.running.drain import Drain
+from fintunnel_server.running.server import DrainingServer, draining_server
 from fintunnel_server.settings import ServerSettings
 
 
@@ -21,6 +23,8 @@ from fintunnel_server.settings import ServerSettings
 class LiveApp:
     url: str
     api_key: str | None
+    server: DrainingServer
+    drain: Drain
 
     def post(self, path: str, **options: object) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.api_key}"} | dict(options.pop("headers", None) or {})  # type: ignore[call-overload]
@@ -33,20 +37,25 @@ def run_app(
     *,
     api_key: str | None,
     load_adapter: Callable[[str, Path], None] | None = None,
+    limits: ConnectionLimits | None = None,
     **options: object,
 ) -> Iterator[LiveApp]:
     """`options`: fields of the settings."""
-    settings = ServerSettings.model_validate({"api_key": api_key, **options})
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, engine, load_adapter), port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        deadline = time.monotonic() + 10
-        while not server.started:
-            assert time.monotonic() < deadline, "the app did not start"
-            time.sleep(0.01)
-        yield LiveApp(f"http://127.0.0.1:{port}", api_key)
-    finally:
-        server.should_exit = True
-        thread.join(10)
+    settings = ServerSettings.model_validate({"api_key": api_key, "rate_limit": "off"} | options)
+    drain = Drain(settings.drain_seconds)
+    app = create_app(settings, engine, load_adapter, drain=drain)
+    server = draining_server(app, drain, limits or ConnectionLimits())
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(128)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            deadline = time.monotonic() + 10
+            while not server.started:
+                assert time.monotonic() < deadline, "the app did not start"
+                time.sleep(0.01)
+            yield LiveApp(f"http://127.0.0.1:{listener.getsockname()[1]}", api_key, server, drain)
+        finally:
+            server.should_exit = True
+            thread.join(10)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import uvicorn
 from fintunnel.prompt import Message
 from fintunnel_server.app import create_app
-from fintunnel_server.engine import AdapterInfo, EngineInfo, Field, Scores, Work
+from fintunnel_server.engine import AdapterInfo, EngineInfo, Field, Occupancy, Scores, Work
 from fintunnel_server.settings import load_settings
 
 _PIECE = "金"
@@ -34,6 +34,9 @@ class InstantEngine:
     ) -> AsyncIterator[InstantConversation]:
         del adapter, answer_tokens, shared
         yield InstantConversation(Work(prompt_tokens=self.count_tokens(messages)))
+
+    def occupancy(self) -> Occupancy:
+        return Occupancy(running=0)
 
     async def check(self) -> None:
         return None

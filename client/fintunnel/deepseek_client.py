@@ -15,6 +15,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from fintunnel.api_key import clean_key
+from fintunnel.broken_rules import rule_in_chinese
 from fintunnel.errors import ConfigurationError, InvalidRequestError, MalformedAnswerError
 from fintunnel.hosted_api import analysis_from, analyze_body, chat_body, chat_text
 from fintunnel.prompt import Message
@@ -163,7 +164,7 @@ class DeepSeekClient:
             analysis = _ANSWER.validate_python(answer)
         except ValidationError as error:
             raise MalformedAnswerError(
-                f"{self.url} 的回答不符合约定（{error.errors()[0]['msg']}），它是 fintunnel 的服务吗？"
+                f"{self.url} 的回答不符合约定（{rule_in_chinese(error.errors()[0])}），它是 fintunnel 的服务吗？"
             ) from error
         if analysis.task != request.task:
             raise MalformedAnswerError(f"问的是 {request.task}，答的是 {analysis.task}")
@@ -209,4 +210,4 @@ class DeepSeekClient:
 def _invalid(error: ValidationError) -> InvalidRequestError:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return InvalidRequestError(f"请求无效：{where} {first['msg']}", status=422, code="invalid_request")
+    return InvalidRequestError(f"请求无效：{where} {rule_in_chinese(first)}", status=422, code="invalid_request")

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from fintunnel.broken_rules import rule_in_chinese
 from fintunnel.errors import MalformedAnswerError
 from fintunnel.prompt import PROMPT_VERSION, Message, render_prompt
 from fintunnel.wire import (
@@ -121,7 +122,7 @@ def analysis_from_text(
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise MalformedAnswerError(f"模型的 JSON 不符合约定：{where} {first['msg']}") from error
+        raise MalformedAnswerError(f"模型的 JSON 不符合约定：{where} {rule_in_chinese(first)}") from error
     except (ValueError, RecursionError) as error:
         raise MalformedAnswerError("模型没有按要求输出 JSON") from error
 

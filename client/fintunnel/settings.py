@@ -8,6 +8,7 @@ from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fintunnel.api_key import ApiKey
+from fintunnel.broken_rules import rule_in_chinese
 from fintunnel.errors import ConfigurationError
 
 __all__ = ["Backend", "ClientSettings", "load_settings"]
@@ -49,7 +50,7 @@ def load_settings() -> ClientSettings:
             raise ConfigurationError(
                 f"FINTUNNEL_BACKEND 的值 {first['input']!r} 无效，只能是 deepseek 或 finetuned。"
             ) from None
-        raise ConfigurationError(f"环境变量 {name} 无效：{first['msg'].removeprefix('Value error, ')}") from None
+        raise ConfigurationError(f"环境变量 {name} 无效：{rule_in_chinese(first)}") from None
     except UnicodeDecodeError:
         raise ConfigurationError("读取 .env 失败：它不是 UTF-8 编码，请另存为 UTF-8。") from None
     except OSError as error:

@@ -15,14 +15,15 @@ from fintunnel_server.engine import Conversation, Engine
 from fintunnel_server.generated_answer import generated_answer
 from fintunnel_server.scored_answer import Common, ScoredAnswer
 
-__all__ = ["Analysis", "analyze"]
+__all__ = ["Analysis", "Parts", "analyze"]
 
 Analysis = NewsAnalysis | ReportAnswer
+Parts = AsyncGenerator[Analysis | str, None]
 
 
 async def analyze(
     request: NewsRequest | ReportRequest, engine: Engine, *, adapter: str | None, max_prompt_tokens: int
-) -> AsyncGenerator[Analysis | str, None]:
+) -> Parts:
     """Analyse one request with `adapter` (None: the bare base), shortening its texts where they are too long.
 
     Gives, in this order: the analysis with what is scored (labels, citations) and no text; the text in pieces, where

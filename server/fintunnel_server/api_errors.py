@@ -6,10 +6,12 @@ import logging
 import math
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fintunnel.broken_rules import rule_in_chinese
 from fintunnel.errors import MalformedAnswerError, PromptRejectedError, PromptTooLongError
 from fintunnel.wire import ErrorBody, ErrorCode, ErrorDetail
 from fintunnel_training.errors import AdapterError
@@ -17,7 +19,15 @@ from starlette.exceptions import HTTPException
 
 from fintunnel_server.errors import EngineBusy, EngineFull, UpstreamError, UpstreamOverloaded
 
-__all__ = ["ApiError", "add_error_handlers", "error_body", "error_response", "internal_error", "request_id"]
+__all__ = [
+    "ApiError",
+    "add_error_handlers",
+    "error_body",
+    "error_response",
+    "error_responses",
+    "internal_error",
+    "request_id",
+]
 
 logger = logging.getLogger("fintunnel.server")
 
@@ -57,10 +67,20 @@ def request_id(request: Request) -> str:
     return str(getattr(request.state, "request_id", ""))
 
 
-def error_response(
-    request: Request, status: int, code: ErrorCode, message: str, param: str | None = None
-) -> JSONResponse:
-    return _response(request, ApiError(status, code, message, param))
+def error_response(request: Request, error: ApiError) -> JSONResponse:
+    headers = dict(error.headers)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    return JSONResponse(_body(request, error).model_dump(mode="json"), status_code=error.status, headers=headers)
+
+
+def error_responses(*statuses: int, key: bool = True) -> dict[int | str, dict[str, Any]]:
+    """What a route's part of the OpenAPI document says of its errors. `key`: the route is behind the key."""
+    # 405 comes from the router, 503 from the drain: any route may give them.
+    given = {*statuses, 405, 503, *((401, 429) if key else ())}
+    return {status: {"model": ErrorBody, "description": HTTPStatus(status).phrase} for status in sorted(given)}
 
 
 def error_body(request: Request, error: Exception) -> ErrorBody:
@@ -82,7 +102,7 @@ def add_error_handlers(app: FastAPI) -> None:
     async def answer(request: Request, error: Exception) -> JSONResponse:
         known = _known(error)
         assert known is not None  # it is registered for these alone
-        return _response(request, known)
+        return error_response(request, known)
 
     for kind in (
         ApiError,
@@ -130,13 +150,10 @@ def _invalid(error: RequestValidationError) -> ApiError:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return ApiError(400, ErrorCode.INVALID_JSON, "请求体不是有效的 JSON")
-    # The location and the rule, never the input: what a caller sent is not echoed.
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "news", "report"))
     if first["type"].startswith("union_tag"):
-        where, rule = "task", '应为 "news" 或 "report"'
-    else:
-        rule = first["msg"]
-    return ApiError(422, ErrorCode.INVALID_REQUEST, f"{where or '请求体'}：{rule}", where or None)
+        where = "task"
+    return ApiError(422, ErrorCode.INVALID_REQUEST, f"{where or '请求体'}：{rule_in_chinese(first)}", where or None)
 
 
 def _http(error: HTTPException) -> ApiError:
@@ -151,6 +168,7 @@ def _http(error: HTTPException) -> ApiError:
 
 
 def _body(request: Request, error: ApiError) -> ErrorBody:
+    request.state.error_code = error.code.value  # for the log and the metrics
     return ErrorBody(
         error=ErrorDetail(
             message=error.message,
@@ -160,12 +178,3 @@ def _body(request: Request, error: ApiError) -> ErrorBody:
             request_id=request_id(request),
         )
     )
-
-
-def _response(request: Request, error: ApiError) -> JSONResponse:
-    headers = dict(error.headers)
-    if error.status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    return JSONResponse(_body(request, error).model_dump(mode="json"), status_code=error.status, headers=headers)

@@ -1,4 +1,4 @@
-"""The app: routes and lifespan, nothing else."""
+"""The app: what it is made of, in which order, and its lifespan."""
 
 from __future__ import annotations
 
@@ -7,161 +7,101 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, FastAPI, Request, Response
-from fastapi.responses import StreamingResponse
-from fintunnel.wire import (
-    BASE_ADAPTER,
-    DEFAULT_MODEL_NAME,
-    AdapterLoad,
-    AdapterLoaded,
-    AnalyzeRequest,
-    ChatCompletion,
-    ChatRequest,
-    ErrorCode,
-    NewsAnalysis,
-    NewsRequest,
-    ReportAnswer,
-)
-from fintunnel_training.errors import AdapterError
+from fastapi import Depends, FastAPI
+from fintunnel.wire import NewsRequest
+from starlette.middleware.cors import CORSMiddleware
 
-from fintunnel_server.adapter_root import folder_under
-from fintunnel_server.analyze import analyze
-from fintunnel_server.api_errors import ApiError, add_error_handlers
+from fintunnel_server.api_errors import add_error_handlers
 from fintunnel_server.engine import Engine
-from fintunnel_server.limits import until_gone
-from fintunnel_server.openai_api import complete_chat
-from fintunnel_server.progress import Progress
-from fintunnel_server.security import LimitBody, TagRequest, require_key
+from fintunnel_server.routes.admin import admin_router
+from fintunnel_server.routes.analyses import analyses_router
+from fintunnel_server.routes.document import document_router
+from fintunnel_server.routes.openai import openai_router
+from fintunnel_server.routes.probes import metrics_router, probes_router
+from fintunnel_server.running.drain import Drain
+from fintunnel_server.running.metrics import Metrics, TunnelState
+from fintunnel_server.running.requests import AccountRequest
+from fintunnel_server.security.body_limit import LimitBody
+from fintunnel_server.security.headers import SecurityHeaders
+from fintunnel_server.security.keys import ApiKeys, require_key
+from fintunnel_server.security.rate_limit import RateLimit
+from fintunnel_server.service import Service
 from fintunnel_server.settings import ServerSettings
-from fintunnel_server.sse import analysis_events
 
 __all__ = ["create_app"]
 
 logger = logging.getLogger("fintunnel.server")
 
 _RETEST_SECONDS = 10.0
+_BATCH_BODIES = 8  # times a single request's size: 64 headlines are not 64 times as long as the longest
 
 
 def create_app(
-    settings: ServerSettings, engine: Engine, load_adapter: Callable[[str, Path], None] | None = None
+    settings: ServerSettings,
+    engine: Engine,
+    load_adapter: Callable[[str, Path], None] | None = None,
+    *,
+    drain: Drain | None = None,
+    tunnel: TunnelState | None = None,
 ) -> FastAPI:
-    """`load_adapter`: adds an adapter folder by name; there is a route for it where `settings.adapter_root` is set."""
+    """
+    Args:
+        load_adapter: adds an adapter folder by name; there is a route for it where `settings.adapter_root` is set.
+        drain: of the server that runs the app; it begins the end.
+        tunnel: the one that leads here, for the metrics.
+    """
+    drain = drain or Drain(settings.drain_seconds)
+    metrics = Metrics(engine, lambda: drain.under_way, tunnel)
+    service = Service(settings, engine, drain, metrics, ApiKeys(settings.keys), RateLimit(settings.rate_limit))
     ready = asyncio.Event()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # In the background: /health answers during the model's first, slow pass.
-        self_test = asyncio.create_task(_self_test(settings, engine, ready))
+        self_test = asyncio.create_task(_self_test(service, ready))
         yield
         ready.clear()
         self_test.cancel()
         await engine.close()
 
-    # No /docs yet: its assets come from a CDN that many of the users cannot reach.
     app = FastAPI(title="FinTunnel", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False  # a redirect would send callers to whatever Host they named
     add_error_handlers(app)
-    app.add_middleware(LimitBody, max_bytes=settings.max_body_bytes)
-    app.add_middleware(TagRequest)  # added last, runs first: the refusals above carry an id too
-    app.include_router(_open_routes(engine, ready))
-    guarded = [Depends(require_key(settings.api_key))]
-    app.include_router(_routes(settings, engine), dependencies=guarded)
+    # The last one added runs first: the refusals of the others have an id, and a line in the log.
+    app.add_middleware(
+        LimitBody,
+        max_bytes=settings.max_body_bytes,
+        larger={"/analyze/batch": settings.max_body_bytes * _BATCH_BODIES},
+    )
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "ngrok-skip-browser-warning"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(AccountRequest, drain=drain, metrics=metrics)
+
+    app.include_router(probes_router(service, ready))
+    guarded = [Depends(require_key(service.keys, service.rate))]
+    routers = [analyses_router(service), openai_router(service), metrics_router(service)]
     if load_adapter is not None and settings.adapter_root is not None:
-        app.include_router(_admin_routes(settings.adapter_root, load_adapter), dependencies=guarded)
+        routers.append(admin_router(settings.adapter_root, load_adapter))
+    routers.append(document_router(app, with_keys=bool(service.keys)))
+    for router in routers:
+        app.include_router(router, dependencies=guarded)
     return app
 
 
-def _open_routes(engine: Engine, ready: asyncio.Event) -> APIRouter:
-    router = APIRouter()
-
-    @router.head("/health", include_in_schema=False)
-    @router.get("/health")
-    async def health() -> Response:
-        return Response()
-
-    @router.head("/ready", include_in_schema=False)
-    @router.get("/ready")
-    async def is_ready() -> Response:
-        if not ready.is_set():
-            raise ApiError(503, ErrorCode.NOT_READY, "模型还没有就绪，请稍候再试")
-        await engine.check()
-        return Response()
-
-    return router
-
-
-def _routes(settings: ServerSettings, engine: Engine) -> APIRouter:
-    router = APIRouter()
-
-    @router.post("/analyze")
-    async def analyze_one(body: Annotated[AnalyzeRequest, Body()], request: Request) -> NewsAnalysis | ReportAnswer:
-        adapter = _adapter(engine, body.adapter, param="adapter")
-        progress = Progress(settings.request_timeout)
-        parts = analyze(body, engine, adapter=adapter, max_prompt_tokens=settings.max_prompt_tokens)
-        return await until_gone(request, progress.last(parts))
-
-    @router.post("/analyze/stream")
-    async def analyze_stream(body: Annotated[AnalyzeRequest, Body()], request: Request) -> StreamingResponse:
-        adapter = _adapter(engine, body.adapter, param="adapter")
-        parts = analyze(body, engine, adapter=adapter, max_prompt_tokens=settings.max_prompt_tokens)
-        return StreamingResponse(
-            analysis_events(request, Progress(settings.request_timeout), parts),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
-
-    @router.post("/v1/chat/completions")
-    async def chat(body: ChatRequest, request: Request) -> ChatCompletion:
-        name = None if body.model == DEFAULT_MODEL_NAME else body.model
-        adapter = _adapter(engine, name, param="model")
-        progress = Progress(settings.request_timeout)
-        completion = complete_chat(
-            body, engine, adapter=adapter, max_prompt_tokens=settings.max_prompt_tokens, progress=progress
-        )
-        return await until_gone(request, completion)
-
-    return router
-
-
-def _admin_routes(root: Path, load_adapter: Callable[[str, Path], None]) -> APIRouter:
-    router = APIRouter()
-
-    @router.post("/admin/adapters")
-    async def add_adapter(body: AdapterLoad) -> AdapterLoaded:
-        given = body.folder or body.name
-        folder = folder_under(root, given)
-        try:
-            await asyncio.to_thread(load_adapter, body.name, folder)  # the files are read while others are answered
-        except AdapterError as error:  # callers need not know where the root is
-            message = str(error).replace(str(folder), given)
-            raise ApiError(422, ErrorCode.INVALID_REQUEST, message) from error
-        return AdapterLoaded(name=body.name)
-
-    return router
-
-
-def _adapter(engine: Engine, name: str | None, *, param: str) -> str | None:
-    """The adapter that a request's name means; None is the bare base."""
-    info = engine.info
-    if name is None:
-        return info.default_adapter
-    if name == BASE_ADAPTER and info.has_base:
-        return None
-    if name not in info.adapters:
-        known = "、".join([*info.adapters, *([BASE_ADAPTER] if info.has_base else [])])
-        raise ApiError(404, ErrorCode.UNKNOWN_MODEL, f"没有这个模型，可用的是：{known}", param)
-    return name
-
-
-async def _self_test(settings: ServerSettings, engine: Engine, ready: asyncio.Event) -> None:
+async def _self_test(service: Service, ready: asyncio.Event) -> None:
     """Ready means that the model has answered, not that a file was loaded. An upstream may be too busy at first."""
     request = NewsRequest(text="现货黄金短线走高。", explain=False)
-    adapter = engine.info.default_adapter
     while not ready.is_set():
         try:
-            async for _ in analyze(request, engine, adapter=adapter, max_prompt_tokens=settings.max_prompt_tokens):
+            async for _ in service.analyze(request):
                 pass
             ready.set()
         except Exception:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from fintunnel_server.errors import ServerError, SettingsError
+from fintunnel_server.errors import ServerError
 
 __all__ = ["serve"]
 
@@ -45,6 +44,11 @@ def _serve(
 ) -> None:
     """加载 4-bit 基座与适配器，提供 /analyze 和 /v1/chat/completions。"""
     from fintunnel_server.app import create_app
+    from fintunnel_server.running.connections import ConnectionLimits
+    from fintunnel_server.running.drain import Drain
+    from fintunnel_server.running.logs import log_to_stderr
+    from fintunnel_server.running.server import draining_server
+    from fintunnel_server.security.key_on_first_start import STORED_KEY_NAME, key_for_public
     from fintunnel_server.settings import load_settings
     from fintunnel_server.starting import ModelOptions, start_engine
 
@@ -60,12 +64,9 @@ def _serve(
         upstream_model=upstream_model,
         upstream_base=upstream_base,
     )
-    if settings.api_key is None and (tunnel != "none" or not _is_loopback(host)):
-        raise SettingsError(
-            "公开的服务必须有密钥：请先设置环境变量 FINTUNNEL_API_KEY。"
-            '\nPowerShell：$env:FINTUNNEL_API_KEY="my-long-secret"；bash：export FINTUNNEL_API_KEY=my-long-secret'
-        )
-    _log_to_stderr()
+    if not settings.keys and (tunnel != "none" or not _is_loopback(host)):
+        settings = settings.model_copy(update={"api_keys": {STORED_KEY_NAME: key_for_public()}})
+    log_to_stderr(settings.log_format)
     # The port is taken before the model is loaded: a conflict shows at once, not minutes later.
     with _listen(host, port) as listener, ExitStack() as stack:
         engine, load_adapter = start_engine(options, settings)
@@ -76,27 +77,10 @@ def _serve(
             token = settings.ngrok_authtoken
             authtoken = token.get_secret_value() if token is not None else None
             _print_public(stack.enter_context(open_tunnel(port, authtoken=authtoken, domain=settings.ngrok_domain)))
-        _run(create_app(settings, engine, load_adapter), listener)
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("uvicorn.error", "httpx"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.access").addFilter(_is_not_a_probe)
-
-
-def _is_not_a_probe(record: logging.LogRecord) -> bool:
-    """Balancers and waiting clients ask for these twice a second: no line for each."""
-    arguments = record.args if isinstance(record.args, tuple) else ()
-    return len(arguments) < 3 or arguments[2] not in ("/health", "/ready")
-
-
-def _run(app: Any, listener: socket.socket) -> None:
-    import uvicorn
-
-    config = uvicorn.Config(app, log_config=None, server_header=False, timeout_graceful_shutdown=30)
-    uvicorn.Server(config).run(sockets=[listener])
+        drain = Drain(settings.drain_seconds)
+        limits = ConnectionLimits(most=settings.max_connections, request_seconds=settings.read_seconds)
+        app = create_app(settings, engine, load_adapter, drain=drain)
+        draining_server(app, drain, limits).run(sockets=[listener])
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from fintunnel.prompt import PROMPT_VERSION, Message
 from fintunnel.wire import HORIZON_MIN, Edges
 from fintunnel_training.calibration.calibration_file import Calibration
 
-__all__ = ["AdapterInfo", "Conversation", "Engine", "EngineInfo", "Field", "Scores", "Work"]
+__all__ = ["AdapterInfo", "Conversation", "Engine", "EngineInfo", "Field", "Occupancy", "Scores", "Work"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,16 @@ class Scores:
     probabilities: dict[str, float] | None = field(default=None)
 
 
+@dataclass(frozen=True)
+class Occupancy:
+    """What an engine is doing now: conversations that it works on, and that wait for their turn. `pass_rows`: how many
+    forward passes so far carried so many sequences; None where another process makes them."""
+
+    running: int
+    waiting: int = 0
+    pass_rows: Mapping[int, int] | None = None
+
+
 class Conversation(Protocol):
     """One prompt and an answer in the making. It holds its place in the model from its first call until it is left;
     whatever it is doing then ends."""
@@ -133,6 +143,8 @@ class Engine(Protocol):
             EngineBusy: (from its first call) too many conversations are waiting.
             EngineFull: (from any call) the model's memory does not hold it, or not now.
         """
+
+    def occupancy(self) -> Occupancy: ...
 
     async def check(self) -> None:
         """Raise where the model cannot be asked now."""

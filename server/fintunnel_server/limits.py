@@ -1,35 +1,17 @@
-"""How long a request may take, and that its work ends when its caller has gone."""
+"""A request's work ends when its caller has gone."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from fastapi import Request
-from fintunnel.wire import ErrorCode
 from starlette.requests import ClientDisconnect
 
-from fintunnel_server.api_errors import ApiError
-
-__all__ = ["deadline", "until_gone"]
+__all__ = ["until_gone"]
 
 _T = TypeVar("_T")
-
-
-@asynccontextmanager
-async def deadline(seconds: float, reached: Callable[[], str]) -> AsyncIterator[None]:
-    """What is inside ends after so many seconds.
-
-    Raises:
-        ApiError: 504, with `reached`: how far it got.
-    """
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise ApiError(504, ErrorCode.DEADLINE_EXCEEDED, f"超过了 {seconds:g} 秒的时限。{reached()}") from None
 
 
 async def until_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:

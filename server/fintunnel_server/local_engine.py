@@ -15,7 +15,7 @@ from fintunnel_training.base import LoadedBase, prompt_text, prompt_tokens
 from fintunnel_training.calibration.calibration_file import read_calibration
 from fintunnel_training.errors import AdapterError
 
-from fintunnel_server.engine import AdapterInfo, EngineInfo
+from fintunnel_server.engine import AdapterInfo, EngineInfo, Occupancy
 from fintunnel_server.inference.adapter_weights import read_weights
 from fintunnel_server.inference.cached_sequence import CachedSequence
 from fintunnel_server.inference.choice_trie import common_prefix
@@ -154,6 +154,9 @@ class LocalEngine:
             tokens = [prompt_tokens(self._tokenizer, messages) for messages in prompts]
             self._shared[shared] = tokens[0][: common_prefix(tokens)] if shared else []
         return self._shared[shared]
+
+    def occupancy(self) -> Occupancy:
+        return self._scheduler.occupancy()
 
     async def check(self) -> None:
         self._scheduler.check()

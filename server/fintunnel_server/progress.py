@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 
@@ -9,31 +10,46 @@ from fintunnel.chinese import LABELS_ZH
 from fintunnel.wire import NewsAnalysis
 
 from fintunnel_server.analyze import Analysis
-from fintunnel_server.limits import deadline
+from fintunnel_server.running.drain import Drain
+from fintunnel_server.running.metrics import Metrics
 
 __all__ = ["Progress"]
 
 
 class Progress:
-    """Sees what a request gives; past `seconds` it ends it and says what was reached."""
+    """Sees what a request gives, for the metrics; past `seconds` it ends it and says what was reached."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, drain: Drain, metrics: Metrics, *, began: float | None = None) -> None:
+        """`began`: `time.monotonic()` when the request arrived; default: now."""
         self._seconds = seconds
+        self._drain = drain
+        self._metrics = metrics
+        self._began = began or time.monotonic()
         self._scored: Analysis | None = None
         self._characters = 0
+
+    def another(self) -> Progress:
+        """Of a part that has the same time as the whole."""
+        return Progress(self._seconds, self._drain, self._metrics, began=self._began)
 
     def in_time(self) -> AbstractAsyncContextManager[None]:
         """
         Raises:
-            ApiError: 504, what is inside took too long.
+            ApiError: 504, what is inside took too long; 503, the server stops.
         """
-        return deadline(self._seconds, self._reached)
+        return self._drain.deadline(self._began, self._seconds, self._reached)
 
     def saw(self, part: Analysis | str) -> None:
         if isinstance(part, str):
+            if not self._characters:
+                self._metrics.first_token(time.monotonic() - self._began)
             self._characters += len(part)
         else:
             self._scored = part
+
+    def ended(self, *, prompt_tokens: int, completion_tokens: int) -> None:
+        """The whole answer is there."""
+        self._metrics.tokens(prompt_tokens, completion_tokens)
 
     async def last(
         self, parts: AsyncGenerator[Analysis | str, None], tell: Callable[[Analysis | str], object] = str
@@ -44,6 +60,8 @@ class Progress:
                 self.saw(part)
                 tell(part)
         assert self._scored is not None
+        usage = self._scored.usage
+        self.ended(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
         return self._scored
 
     def _reached(self) -> str:

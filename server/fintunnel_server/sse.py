@@ -12,8 +12,13 @@ from fintunnel_server.analyze import Analysis
 from fintunnel_server.api_errors import error_body
 from fintunnel_server.progress import Progress
 
-__all__ = ["analysis_events"]
+__all__ = ["EVENTS_SCHEMA", "analysis_events"]
 
+EVENTS_SCHEMA = {
+    "type": "string",
+    "description": '`event: analysis` (the analysis without its text), `event: token` ({"text"}) …, then `event: done` '
+    "(the whole analysis) or `event: error` (an ErrorBody); comment lines keep the line open.",
+}
 _ALIVE_SECONDS = 10.0  # proxies close lines on which nothing has passed for some time
 
 

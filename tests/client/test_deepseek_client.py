@@ -214,5 +214,5 @@ def test_a_redirect_is_not_followed() -> None:
 
 
 def test_blank_news_is_refused_before_it_is_sent() -> None:
-    with pytest.raises(InvalidRequestError, match="blank"):
+    with pytest.raises(InvalidRequestError, match="空白"):
         DeepSeekClient(backend="finetuned").analyze("   ")

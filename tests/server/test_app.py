@@ -16,6 +16,7 @@ from tests.instant_engine import InstantEngine
 from tests.live_app import LiveApp, run_app
 
 NEWS = {"task": "news", "text": "美联储宣布加息25个基点"}
+OPEN = ("/health", "/ready")
 CONTEXT = {"pre_return": 0.001, "volatility": 0.003, "typical_move": 0.0005}
 REPORT = {
     "task": "report",
@@ -177,11 +178,12 @@ def test_an_unexpected_failure_is_500_without_its_details(live_app: LiveApp, eng
 )
 def test_every_route_but_the_probes_asks_for_the_key(live_app: LiveApp, header: str | None) -> None:
     headers = httpx.Headers([(b"authorization", header.encode())] if header else [])
-    app = create_app(ServerSettings(), InstantEngine())
-    guarded = set(app.openapi()["paths"]) - {"/health", "/ready"}
-    assert guarded >= {"/analyze", "/v1/chat/completions"}
-    for path in guarded:
-        response = httpx.post(live_app.url + path, json=NEWS, headers=headers, trust_env=False)
+    paths = create_app(ServerSettings(), InstantEngine()).openapi()["paths"]
+    guarded = [(path, method) for path, methods in paths.items() for method in methods if path not in OPEN]
+    assert {path for path, _ in guarded} >= {"/analyze", "/analyze/batch", "/v1/chat/completions", "/metrics"}
+    for path, method in guarded:
+        body = NEWS if method == "post" else None
+        response = httpx.request(method, live_app.url + path, json=body, headers=headers, trust_env=False)
         assert error(response) == (401, "invalid_api_key", None)
     assert httpx.get(f"{live_app.url}/health", trust_env=False).status_code == 200
 

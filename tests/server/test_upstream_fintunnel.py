@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fintunnel.prompt import Message, render_news_answer, render_report_answer
 from fintunnel.wire import ModelInfo, NewsRequest, Passage, ReportRequest, Timing, Usage
-from fintunnel_server.engine import AdapterInfo, EngineInfo, Field, Scores, Work
+from fintunnel_server.engine import AdapterInfo, EngineInfo, Field, Occupancy, Scores, Work
 from fintunnel_server.errors import SettingsError, UpstreamAnswerInvalid
 from fintunnel_server.generated_answer import generated_answer
 from fintunnel_server.upstream import UpstreamEngine, start_upstream_engine
@@ -44,6 +44,9 @@ class WritingEngine:
         asked = messages[-1]["content"]
         report = render_report_answer([0], "1亿元")
         yield _WritingConversation(self.news if "<news>" in asked else report if "<passages>" in asked else "好。")
+
+    def occupancy(self) -> Occupancy:
+        return Occupancy(running=0)
 
     async def check(self) -> None: ...
 

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
+from fintunnel.broken_rules import rule_in_chinese
 from fintunnel.prompt import PROMPT_VERSION
 from fintunnel.wire import Edges
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -174,7 +175,7 @@ def _parse(path: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise AdapterError(f"{path} 不是有效的清单：{where} {first['msg']}") from error
+        raise AdapterError(f"{path} 不是有效的清单：{where} {rule_in_chinese(first)}") from error
 
 
 def check_base(manifest: Manifest, base: BaseInfo) -> None:

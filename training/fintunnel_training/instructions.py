@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from fintunnel.broken_rules import rule_in_chinese
 from fintunnel.prompt import PROMPT_VERSION, Style
 from fintunnel.wire import HORIZON_MIN, AnalyzeRequest, Edges, NewsRequest, ReportRequest
 from pydantic import TypeAdapter, ValidationError
@@ -133,7 +134,7 @@ def _request_of(meta: object, where: str) -> tuple[NewsRequest | ReportRequest |
     try:
         request = _REQUEST.validate_python(meta["request"])
     except ValidationError as error:
-        raise DataError(f"{where}的 meta.request 无效：{error.errors()[0]['msg']}") from error
+        raise DataError(f"{where}的 meta.request 无效：{rule_in_chinese(error.errors()[0])}") from error
     if isinstance(request, ReportRequest) and style != "json":
         raise DataError(f"{where}的 meta.style 不适用于财报问答：{style}")
     horizon_min = meta.get("horizon_min", HORIZON_MIN)

@@ -14,6 +14,7 @@ __all__ = [
 
 
 class ErrorCode(StrEnum):
+    INVALID_HTTP = "invalid_http"
     INVALID_JSON = "invalid_json"
     INVALID_REQUEST = "invalid_request"
     INVALID_API_KEY = "invalid_api_key"
@@ -22,11 +23,16 @@ class ErrorCode(StrEnum):
     UNKNOWN_MODEL = "unknown_model"
     BODY_TOO_LARGE = "body_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    HEAD_TOO_LARGE = "head_too_large"
     PROMPT_TOO_LONG = "prompt_too_long"
+    REQUEST_TOO_SLOW = "request_too_slow"
+    RATE_LIMITED = "rate_limited"
     QUEUE_FULL = "queue_full"
     NO_CAPACITY = "no_capacity"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     UPSTREAM_FAILED = "upstream_failed"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    SHUTTING_DOWN = "shutting_down"
     NOT_READY = "not_ready"
     INTERNAL = "internal_error"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ class Batcher:
         self._max_pass_tokens = max_pass_tokens
         self._waiting: list[Job] = []  # in the order in which their sequences came
         self._writing: list[WriteJob] = []
+        self.pass_rows: Counter[int] = Counter()
+        """how many of them carried so many sequences"""
         self.passes = 0
         """forward passes so far"""
 
@@ -80,6 +83,7 @@ class Batcher:
             self._recover()
             return len(self._waiting) + len(self._writing) < under_way  # some have failed: others may have their rows
         self.passes += 1
+        self.pass_rows[len(batch)] += 1
         try:
             self._feed(batch)
         except torch.OutOfMemoryError:

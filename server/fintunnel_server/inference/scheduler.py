@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TypeVar
 
+from fintunnel_server.engine import Occupancy
 from fintunnel_server.errors import EngineBusy, EngineFull, ServerError
 from fintunnel_server.inference.admission import Admission
 from fintunnel_server.inference.batcher import Batcher
@@ -63,6 +64,10 @@ class Scheduler:
     def passes(self) -> int:
         """Forward passes so far."""
         return self._batcher.passes
+
+    def occupancy(self) -> Occupancy:
+        rows = dict(self._batcher.pass_rows)  # one step of the interpreter: the inference thread may be counting
+        return Occupancy(running=self.rows_in_use, waiting=self.sequences_waiting, pass_rows=rows)
 
     def submit(self, job: Job) -> None:
         """

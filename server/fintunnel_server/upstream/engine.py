@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from fintunnel.prompt import Message
 
-from fintunnel_server.engine import EngineInfo
+from fintunnel_server.engine import EngineInfo, Occupancy
 from fintunnel_server.errors import UpstreamError, UpstreamRefused
 from fintunnel_server.upstream.abilities import Abilities
 from fintunnel_server.upstream.connection import Connection
@@ -49,6 +49,7 @@ class UpstreamEngine:
         self._estimate = estimate
         self._extra = extra
         self._lists_models = lists_models
+        self._open = 0
         self._checking = asyncio.Lock()
         self._checked = -_CHECK_KEPT_SECONDS
         self._failure: UpstreamError | None = None
@@ -79,10 +80,15 @@ class UpstreamEngine:
             self._extra,
             self._estimate(messages),
         )
+        self._open += 1
         try:
             yield conversation
         finally:
+            self._open -= 1
             await conversation.close()
+
+    def occupancy(self) -> Occupancy:
+        return Occupancy(running=self._open)  # which of them wait, the upstream does not tell
 
     async def check(self) -> None:
         """Ask for the list of models; what came of it counts for some seconds.

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
+from fintunnel.broken_rules import rule_in_chinese
 from fintunnel.wire import DIRECTIONS, IMPACTS, Signal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -140,7 +141,7 @@ def read_calibration(folder: Path) -> Calibration | None:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise AdapterError(f"{path} 不是有效的校准：{where} {first['msg']}。{again}") from error
+        raise AdapterError(f"{path} 不是有效的校准：{where} {rule_in_chinese(first)}。{again}") from error
     weights = folder / ADAPTER_WEIGHTS
     if not weights.is_file() or file_sha256(weights) != calibration.adapter:
         raise AdapterError(f"{path} 是为另一份适配器权重拟合的。{again}")

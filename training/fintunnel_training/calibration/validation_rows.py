@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from fintunnel.broken_rules import rule_in_chinese
 from fintunnel.wire import Direction, Edges, Impact, NewsRequest, Signals
 from pydantic import BaseModel, ValidationError
 
@@ -114,7 +115,7 @@ def _validation_row(row: dict[str, Any], where: str) -> ValidationRow | None:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(["meta.labels", *(str(part) for part in first["loc"])])
-        raise DataError(f"{where}的标签缺失或无效：{name} {first['msg']}") from error
+        raise DataError(f"{where}的标签缺失或无效：{name} {rule_in_chinese(first)}") from error
     if (labels.signals is None) != (request.context is None):
         raise DataError(f"{where}的 meta.labels.signals 与 meta.request.context 不一致：有上下文才有信号")
     at = request.published_at

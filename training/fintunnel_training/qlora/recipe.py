@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any, Literal
 
+from fintunnel.broken_rules import rule_in_chinese
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fintunnel_training.errors import OptionError
@@ -71,4 +72,4 @@ def load_recipe(preset: Preset, changes: dict[str, Any]) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         option = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
-        raise OptionError(f"{option} 的值不对：{first['input']!r}（{first['msg']}）") from error
+        raise OptionError(f"{option} 的值不对：{first['input']!r}（{rule_in_chinese(first)}）") from error

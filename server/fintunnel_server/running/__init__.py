@@ -1,0 +1,1 @@
+"""How the server lives: connections, logs, metrics, and its orderly end."""

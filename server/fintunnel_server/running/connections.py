@@ -1,0 +1,174 @@
+"""Bounds on a connection: how many there may be, how long a request may take to arrive and an answer to be read, how
+large its head may be. uvicorn bounds none of these before a request has arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import json
+import sys
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from fintunnel.wire import ErrorCode
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from fintunnel_server.running.logs import RareLog
+
+__all__ = ["BoundedProtocol", "ConnectionLimits"]
+
+_log = RareLog("fintunnel.connections", seconds=60.0)
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """`most`: connections at once; `request_seconds`: for a whole request to arrive, and for a connection to begin one;
+    `unread_seconds`: for a caller to read what was written; `head_bytes`: of request line and headers."""
+
+    most: int = 512
+    request_seconds: float = 30.0
+    unread_seconds: float = 60.0
+    head_bytes: int = 65_536
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    limits = ConnectionLimits()
+
+    @classmethod
+    def with_limits(cls, limits: ConnectionLimits) -> type[BoundedProtocol]:
+        return type(cls.__name__, (cls,), {"limits": limits})
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._arriving: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self._in_head = False
+        self._begun = False
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.most:
+            _log.warning("more than %d connections: new ones are refused", self.limits.most)
+            self._refuse(503, ErrorCode.TOO_MANY_CONNECTIONS, "连接太多，请稍后再试。")
+        else:
+            self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timers()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._arriving is None and self.cycle is not None and self.cycle.response_complete:
+            self._expect_request()  # the next one begins on a connection that was kept
+        began_in_head = self._in_head or not self._begun
+        super().data_received(data)
+        if self._in_head and began_in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.limits.head_bytes:
+                _log.warning("a request's head is larger than %d bytes", self.limits.head_bytes)
+                self._refuse(431, ErrorCode.HEAD_TOO_LARGE, f"请求头超过 {self.limits.head_bytes} 字节的上限。")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._begun = self._in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+        if self.scope["http_version"] == "1.0" and isinstance(self.cycle, RequestResponseCycle):
+            self.cycle.__class__ = _OpenEndedCycle
+
+    def on_message_complete(self) -> None:
+        self._begun = False
+        self._cancel_arriving()
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self._unread or self.loop.call_later(self.limits.unread_seconds, self._give_up_reader)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def send_400_response(self, msg: str) -> None:
+        del msg  # uvicorn's English, without an id
+        self._refuse(400, ErrorCode.INVALID_HTTP, "不是有效的 HTTP 请求。")
+
+    # --- when it takes too long ---------------------------------------------------------------------
+
+    def _expect_request(self) -> None:
+        self._cancel_arriving()
+        self._arriving = self.loop.call_later(self.limits.request_seconds, self._give_up_request)
+
+    def _give_up_request(self) -> None:
+        self._arriving = None
+        if self.transport.is_closing():
+            return
+        if not self._begun:  # nothing was asked
+            self.transport.close()
+            return
+        _log.warning("a request has not arrived within %g seconds", self.limits.request_seconds)
+        self._refuse(408, ErrorCode.REQUEST_TOO_SLOW, f"请求在 {self.limits.request_seconds:g} 秒内没有传完。")
+
+    def _give_up_reader(self) -> None:
+        _log.warning("an answer was not read within %g seconds", self.limits.unread_seconds)
+        self.transport.abort()
+
+    def _stop_timers(self) -> None:
+        self._cancel_arriving()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _cancel_arriving(self) -> None:
+        if self._arriving is not None:
+            self._arriving.cancel()
+            self._arriving = None
+
+    def _refuse(self, status: int, code: ErrorCode, message: str) -> None:
+        """The contract's error body, without the app; nothing more is read."""
+        if self.transport.is_closing():
+            return
+        self._stop_timers()
+        cycle = self.cycle
+        if cycle is None or not cycle.response_started or cycle.response_complete:
+            self.transport.write(_refusal(status, code, message))
+        self.transport.close()
+
+
+class _OpenEndedCycle(RequestResponseCycle):
+    """An answer of unknown length to HTTP/1.0, which knows no chunks: it ends with the connection."""
+
+    async def send(self, message: ASGISendEvent) -> None:
+        if message["type"] == "http.response.start":
+            if not any(name.lower() == b"content-length" for name, _ in message.get("headers", [])):
+                self.chunked_encoding = False
+                self.expected_content_length = sys.maxsize
+        elif message["type"] == "http.response.body" and self.expected_content_length > 2**62:
+            if not message.get("more_body", False):
+                self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
+
+
+def _refusal(status: int, code: ErrorCode, message: str) -> bytes:
+    number = f"req-{uuid.uuid4().hex}"
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    error = {"message": message, "type": kind, "code": code.value, "param": None, "request_id": number}
+    body = json.dumps({"error": error}, ensure_ascii=False).encode()
+    head = (
+        f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nX-Request-ID: {number}\r\n"
+        + ("Retry-After: 5\r\n" if status == 503 else "")
+        + "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
