@@ -68,7 +68,7 @@ def create_app(
     app = FastAPI(title="FinTunnel", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False  # a redirect would send callers to whatever Host they named
     add_error_handlers(app)
-    # The last one added runs first: the refusals of the others have an id, and a line in the log.
+    # The last one added runs first: the refusals of the others have an id, a line in the log, and the headers.
     app.add_middleware(
         LimitBody,
         max_bytes=settings.max_body_bytes,
@@ -82,8 +82,8 @@ def create_app(
             allow_headers=["Authorization", "Content-Type", "ngrok-skip-browser-warning"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )
-    app.add_middleware(SecurityHeaders)
     app.add_middleware(AccountRequest, drain=drain, metrics=metrics)
+    app.add_middleware(SecurityHeaders)
 
     app.include_router(probes_router(service, ready))
     guarded = [Depends(require_key(service.keys, service.rate))]

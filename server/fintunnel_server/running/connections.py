@@ -47,6 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread: asyncio.TimerHandle | None = None
         self._in_head = False
         self._begun = False
+        self._heads = 0
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -66,10 +67,12 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._arriving is None and self.cycle is not None and self.cycle.response_complete:
             self._expect_request()  # the next one begins on a connection that was kept
-        began_in_head = self._in_head or not self._begun
+        head = self._heads
         super().data_received(data)
-        if self._in_head and began_in_head:
-            self._head_bytes += len(data)
+        if self._in_head:
+            # The parser keeps a head to itself until it is whole. One that began in this piece began after the last
+            # empty line, if there is one: what came before it was another request.
+            self._head_bytes += len(data) if head == self._heads else len(data.rpartition(b"\r\n\r\n")[2])
             if self._head_bytes > self.limits.head_bytes:
                 _log.warning("a request's head is larger than %d bytes", self.limits.head_bytes)
                 self._refuse(431, ErrorCode.HEAD_TOO_LARGE, f"请求头超过 {self.limits.head_bytes} 字节的上限。")
@@ -77,6 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._begun = self._in_head = True
+        self._heads += 1
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:

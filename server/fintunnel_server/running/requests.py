@@ -87,7 +87,10 @@ class AccountRequest:
         if scope["path"] not in _PROBES:
             # The path without its query, in which somebody may have put a key; ascii() keeps it on its line.
             path = ascii(scope["path"])[1:-1]
-            logger.info("%s %s %d%s %.0f ms", scope["method"], path, status, f" {code}" if code else "", seconds * 1000)
+            fields = {"method": scope["method"], "path": path, "status": status, "ms": round(seconds * 1000, 1)}
+            if code is not None:
+                fields["code"] = code
+            logger.info(" ".join(map(str, fields.values())), extra=fields)
 
 
 def _route(scope: Scope) -> str:

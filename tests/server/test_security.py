@@ -1,0 +1,191 @@
+"""Who may ask, how often and how much; what an answer tells a browser, and a log nobody."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from fintunnel_server.errors import SettingsError
+from fintunnel_server.running.logs import log_to_stderr
+from fintunnel_server.settings import ServerSettings, load_settings, named_keys
+
+from tests.instant_engine import InstantEngine
+from tests.live_app import LiveApp, run_app
+
+NEWS = {"task": "news", "text": "美联储宣布加息25个基点", "explain": False}
+KEYS = {"agent": "key-of-the-agent", "laptop": "key-of-the-laptop"}
+
+
+def ask(app: LiveApp, key: str | None, path: str = "/analyze", body: object = NEWS) -> httpx.Response:
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    return httpx.post(app.url + path, json=body, headers=headers, trust_env=False)
+
+
+def test_any_of_the_keys_opens_and_nothing_else_does(engine: InstantEngine) -> None:
+    with run_app(engine, api_key="the-default-key", api_keys=KEYS) as app:
+        for key in ("the-default-key", *KEYS.values()):
+            assert ask(app, key).status_code == 200
+        refused = [ask(app, key) for key in (None, "key-of-the-agen", "agent", "agent:key-of-the-agent")]
+    assert {answer.status_code for answer in refused} == {401}
+    # One answer to all of them: which it was helps only whoever guesses.
+    bodies = {re.sub(r"req-\w+", "", answer.text) for answer in refused}
+    assert len(bodies) == 1 and {answer.headers["www-authenticate"] for answer in refused} == {"Bearer"}
+
+
+def test_a_revoked_key_is_a_wrong_key(engine: InstantEngine) -> None:
+    with run_app(engine, api_key=None, api_keys=KEYS) as app:
+        assert ask(app, KEYS["agent"]).status_code == 200
+    with run_app(engine, api_key=None, api_keys={"laptop": KEYS["laptop"]}) as app:
+        assert ask(app, KEYS["agent"]).status_code == 401 and ask(app, KEYS["laptop"]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "text", ["key", "a:b c", "a:", ":k", "a:k,a:l", "a:k,b:k", "default:k", "a b:k", "甲:k", "a:钥", "a:k,,b:l"]
+)
+def test_keys_written_wrongly_are_refused_without_being_shown(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINTUNNEL_API_KEYS", text)
+    with pytest.raises(SettingsError, match="FINTUNNEL_API_KEYS") as caught:
+        load_settings()
+    assert "钥" not in str(caught.value).replace("密钥", "")
+
+
+def test_named_keys_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert named_keys("agent:k1, laptop : k:2 ") == {"agent": "k1", "laptop": "k:2"}
+    monkeypatch.setenv("FINTUNNEL_API_KEYS", "agent:k1")
+    monkeypatch.setenv("FINTUNNEL_API_KEY", "k2")
+    assert {name: key.get_secret_value() for name, key in load_settings().keys.items()} == {
+        "agent": "k1",
+        "default": "k2",
+    }
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_come_again(engine: InstantEngine) -> None:
+    with run_app(engine, api_key=None, api_keys=KEYS, rate_limit="3/minute") as app:
+        assert [ask(app, KEYS["agent"]).status_code for _ in range(4)] == [200, 200, 200, 429]
+        refused = ask(app, KEYS["agent"])
+        assert refused.json()["error"]["code"] == "rate_limited" and 1 <= int(refused.headers["retry-after"]) <= 60
+        assert ask(app, KEYS["laptop"]).status_code == 200
+        assert httpx.get(f"{app.url}/health", trust_env=False).status_code == 200
+
+
+def test_each_item_of_a_batch_counts(engine: InstantEngine) -> None:
+    with run_app(engine, api_key="k", rate_limit="10/minute") as app:
+        batch = {"items": [NEWS] * 8}
+        assert ask(app, "k", "/analyze/batch", batch).status_code == 200
+        assert ask(app, "k", "/analyze/batch", batch).status_code == 429
+        assert ask(app, "k").status_code == 200
+
+
+@pytest.mark.parametrize("rate", ["often", "-1/minute", "5", ""])
+def test_a_rate_that_is_none_is_refused(rate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINTUNNEL_RATE_LIMIT", rate)
+    if rate:  # an empty variable counts as none
+        with pytest.raises(SettingsError, match="FINTUNNEL_RATE_LIMIT"):
+            load_settings()
+    else:
+        assert load_settings().rate_limit == ServerSettings().rate_limit
+
+
+def test_a_batch_may_be_larger_than_a_request_and_not_any_size(live_app: LiveApp) -> None:
+    large = {"items": [NEWS | {"text": "金" * 4000}] * 30}
+    assert live_app.post("/analyze/batch", json=large).status_code == 200
+    refused = live_app.post("/analyze", json=large)
+    assert refused.status_code == 413 and refused.headers["connection"] == "close"
+    assert live_app.post("/analyze/batch", content=b" " * 3_000_000, headers=JSON).status_code == 413
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def test_every_answer_carries_the_security_headers_and_no_version(live_app: LiveApp, engine: InstantEngine) -> None:
+    answers = [
+        live_app.post("/analyze", json=NEWS),
+        live_app.post("/analyze/stream", json=NEWS),
+        live_app.post("/analyze", json={}),
+        live_app.post("/nowhere", json={}),
+        ask(live_app, None),
+        httpx.get(f"{live_app.url}/health", trust_env=False),
+    ]
+    engine.failure = RuntimeError("boom")
+    answers.append(live_app.post("/analyze", json=NEWS))
+    assert [answer.status_code for answer in answers] == [200, 200, 422, 404, 401, 200, 500]
+    for answer in answers:
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["cache-control"] == "no-store" and answer.headers["x-frame-options"] == "DENY"
+        assert re.fullmatch(r"req-[0-9a-f]{32}", answer.headers["x-request-id"])
+        assert "server" not in answer.headers and "uvicorn" not in str(answer.headers).lower()
+
+
+def test_other_origins_are_closed_unless_named(engine: InstantEngine) -> None:
+    origin = {"Origin": "https://page.example"}
+    preflight = {**origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    with run_app(engine, api_key="k") as app:
+        assert "access-control-allow-origin" not in httpx.post(
+            f"{app.url}/analyze", json=NEWS, headers={**origin, "Authorization": "Bearer k"}, trust_env=False
+        ).headers  # fmt: skip
+        assert httpx.options(f"{app.url}/analyze", headers=preflight, trust_env=False).status_code == 405
+    with run_app(engine, api_key="k", cors_origins="https://page.example, https://b.example/") as app:
+        allowed = httpx.options(f"{app.url}/analyze", headers=preflight, trust_env=False)
+        assert allowed.headers["access-control-allow-origin"] == "https://page.example"
+        assert "access-control-allow-credentials" not in allowed.headers
+        other = httpx.options(
+            f"{app.url}/analyze", headers={**preflight, "Origin": "https://c.example"}, trust_env=False
+        )
+        assert "access-control-allow-origin" not in other.headers
+
+
+@pytest.mark.parametrize("origins", ["*", "page.example", "https://a.example/path"])
+def test_an_origin_that_is_none_is_refused(origins: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINTUNNEL_CORS_ORIGINS", origins)
+    with pytest.raises(SettingsError, match="来源"):
+        load_settings()
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_the_log_has_each_requests_id_and_no_secret(
+    engine: InstantEngine, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    level = root.level
+    log_to_stderr("json" if form == "json" else "text")
+    try:
+        with run_app(engine, api_key=None, api_keys=KEYS) as app:
+            answered = ask(app, KEYS["agent"])
+            ask(app, "wrong-key-of-a-stranger", "/analyze?api_key=key-in-the-query")
+            httpx.get(f"{app.url}/%0aINFO%20forged%E9%87%91", trust_env=False)
+            engine.failure = RuntimeError("what went wrong")
+            failed = ask(app, KEYS["laptop"])
+            httpx.get(f"{app.url}/health", trust_env=False)
+    finally:
+        root.setLevel(level)
+    log = capfd.readouterr().err
+    for secret in (*KEYS.values(), "wrong-key", "key-in-the-query", "加息"):
+        assert secret not in log
+    number = failed.json()["error"]["request_id"]
+    assert answered.headers["x-request-id"] in log and "what went wrong" in log and "/health" not in log
+    assert "\nINFO" not in log and "forged" in log
+    if form == "json":
+        lines = [json.loads(line) for line in log.splitlines()]
+        access = [line for line in lines if line["logger"] == "fintunnel.access"]
+        assert [line["status"] for line in access] == [200, 401, 404, 500]
+        assert [line["key"] for line in access] == ["agent", None, None, "laptop"]
+        assert access[0]["path"] == "/analyze" and access[0]["method"] == "POST" and access[0]["ms"] >= 0
+        assert access[1]["code"] == "invalid_api_key"
+        assert {line["request_id"] for line in lines if "what went wrong" in json.dumps(line)} == {number}
+    else:
+        assert log.count(number) >= 2  # the failure and the request
+
+
+def test_a_request_can_name_no_file_and_no_url(live_app: LiveApp, tmp_path: Path) -> None:
+    """What looks like a path is the name of an adapter that does not exist; nothing is read or fetched."""
+    (tmp_path / "adapter").mkdir()
+    for name in (str(tmp_path / "adapter"), "../adapter", "http://127.0.0.1:9/x", "file:///etc/passwd", "tuned/"):
+        assert live_app.post("/analyze", json=NEWS | {"adapter": name}).status_code == 404
+    for path in ("/../etc/passwd", "/%2e%2e/etc/passwd", "/static/..%2f..%2fpyproject.toml", "//evil.example/x"):
+        assert httpx.get(live_app.url + path, trust_env=False).status_code == 404
