@@ -30,6 +30,7 @@ class InstantEngine:
     edges: Edges | None = None
     calibration: Calibration | None = None
     probabilities: bool = True
+    context_tokens: int = 1024
     open_now: int = 0
     closed: bool = False
 
@@ -39,7 +40,7 @@ class InstantEngine:
             base="instant",
             adapters={"tuned": AdapterInfo(edges=self.edges, calibration=self.calibration)},
             default_adapter="tuned",
-            context_tokens=1024,
+            context_tokens=self.context_tokens,
         )
 
     def count_tokens(self, messages: list[Message]) -> int:

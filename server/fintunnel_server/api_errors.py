@@ -78,8 +78,8 @@ def error_response(request: Request, error: ApiError) -> JSONResponse:
 
 def error_responses(*statuses: int, key: bool = True) -> dict[int | str, dict[str, Any]]:
     """What a route's part of the OpenAPI document says of its errors. `key`: the route is behind the key."""
-    # 405 comes from the router, 503 from the drain: any route may give them.
-    given = {*statuses, 405, 503, *((401, 429) if key else ())}
+    # 405 comes from the router, 503 from the drain.
+    given = {*statuses, 405, *((401, 429, 503) if key else ())}
     return {status: {"model": ErrorBody, "description": HTTPStatus(status).phrase} for status in sorted(given)}
 
 

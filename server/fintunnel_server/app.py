@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.routing import APIRoute
 from fintunnel.wire import NewsRequest
 from starlette.middleware.cors import CORSMiddleware
 
@@ -68,12 +69,17 @@ def create_app(
     app = FastAPI(title="FinTunnel", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False  # a redirect would send callers to whatever Host they named
     add_error_handlers(app)
+    app.include_router(probes_router(service, ready))
+    guarded = [Depends(require_key(service.keys, service.rate))]
+    routers = [analyses_router(service), openai_router(service), metrics_router(service)]
+    if load_adapter is not None and settings.adapter_root is not None:
+        routers.append(admin_router(settings.adapter_root, load_adapter))
+    routers.append(document_router(app, with_keys=bool(service.keys)))
+    for router in routers:
+        app.include_router(router, dependencies=guarded)
+
     # The last one added runs first: the refusals of the others have an id, a line in the log, and the headers.
-    app.add_middleware(
-        LimitBody,
-        max_bytes=settings.max_body_bytes,
-        larger={"/analyze/batch": settings.max_body_bytes * _BATCH_BODIES},
-    )
+    app.add_middleware(LimitBody, max_bytes=_body_limits(routers, settings.max_body_bytes))
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -84,16 +90,13 @@ def create_app(
         )
     app.add_middleware(AccountRequest, drain=drain, metrics=metrics)
     app.add_middleware(SecurityHeaders)
-
-    app.include_router(probes_router(service, ready))
-    guarded = [Depends(require_key(service.keys, service.rate))]
-    routers = [analyses_router(service), openai_router(service), metrics_router(service)]
-    if load_adapter is not None and settings.adapter_root is not None:
-        routers.append(admin_router(settings.adapter_root, load_adapter))
-    routers.append(document_router(app, with_keys=bool(service.keys)))
-    for router in routers:
-        app.include_router(router, dependencies=guarded)
     return app
+
+
+def _body_limits(routers: Sequence[APIRouter], max_bytes: int) -> dict[str, int]:
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    limits = {route.path: max_bytes for route in routes if "POST" in (route.methods or ())}
+    return limits | {"/analyze/batch": max_bytes * _BATCH_BODIES}
 
 
 async def _self_test(service: Service, ready: asyncio.Event) -> None:

@@ -14,10 +14,17 @@ from fintunnel_server.progress import Progress
 
 __all__ = ["EVENTS_SCHEMA", "analysis_events"]
 
-EVENTS_SCHEMA = {
-    "type": "string",
-    "description": '`event: analysis` (the analysis without its text), `event: token` ({"text"}) …, then `event: done` '
-    "(the whole analysis) or `event: error` (an ErrorBody); comment lines keep the line open.",
+EVENTS_SCHEMA = {  # of each event, as OpenAPI 3.1 has it
+    "type": "object",
+    "properties": {
+        "event": {
+            "enum": ["analysis", "token", "done", "error"],
+            "description": "`analysis`: the analysis without its text; `token`: an object with `text`, a piece of it; "
+            "`done`: the whole analysis; `error`: an ErrorBody. Comment lines keep the line open.",
+        },
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["event", "data"],
 }
 _ALIVE_SECONDS = 10.0  # proxies close lines on which nothing has passed for some time
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import ConfigDict, Field, JsonValue, field_validator
 
 from fintunnel.wire.error_body import ErrorDetail
-from fintunnel.wire.model import WireModel
+from fintunnel.wire.model import NOT_GUESSED, Boolean, Integer, Number, WireModel
 
 __all__ = [
     "BASE_ADAPTER",
@@ -50,11 +50,11 @@ HORIZON_MIN = 15  # by default the labels speak of the return over this many min
 BASE_ADAPTER = "base"  # the reserved adapter name of the bare base
 DEFAULT_MODEL_NAME = "fintunnel"  # in the chat route: the server's default model, whatever it is called
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Finite = Annotated[Number, Field(allow_inf_nan=False)]
 # At least one character that is neither a space nor a control nor a format character: text that says something. One
 # spelling for Rust's regular expressions, Python's and the OpenAPI document's.
 _VISIBLE = r"[^\s\u0000-\u001f\u007f-\u00a0\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u206f\u3000\ufeff]"
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NonNegative = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -80,40 +80,58 @@ class Context(WireModel):
     """
 
     ticker: str = Field("XAUUSD", min_length=1, max_length=20)
-    window_min: int = Field(120, ge=1, le=1440)
+    window_min: Integer = Field(120, ge=1, le=1440)
     pre_return: Finite
     volatility: NonNegative
-    typical_move: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    typical_move: Annotated[Number, Field(gt=0, allow_inf_nan=False)]
+
+
+def _require_task(schema: dict[str, Any]) -> None:
+    schema["required"] = ["task", *schema["required"]]
 
 
 class _Request(WireModel):
-    explain: bool = Field(True, description="false: labels or citations only, no text is generated")
+    # In code a request is what its class says; on the wire `task` tells the two apart.
+    model_config = ConfigDict(json_schema_extra=_require_task)
+
+    explain: Boolean = Field(True, description="false: labels or citations only, no text is generated")
     adapter: str | None = Field(
         None, max_length=100, description='null: the default model; "base": the base without an adapter'
     )
-    max_tokens: int = Field(160, ge=1, le=512)
+    max_tokens: Integer = Field(160, ge=1, le=512)
+
+
+def _year_in_schema(schema: dict[str, Any]) -> None:
+    schema["anyOf"][0]["pattern"] = "^(19[7-9]|20|21)"
 
 
 class NewsRequest(_Request):
     task: Literal["news"] = "news"
     text: str = Field(min_length=1, max_length=4000, pattern=_VISIBLE)
-    published_at: datetime | None = None
-    importance: int | None = Field(None, ge=1, le=5)
+    published_at: datetime | None = Field(None, json_schema_extra=_year_in_schema)
+    importance: Annotated[int, Field(ge=1, le=5), NOT_GUESSED] | None = None
     figures: Figures | None = None
     context: Context | None = None
+
+    @field_validator("published_at", mode="before")
+    @classmethod
+    def _time_is_written_out(cls, at: object) -> object:
+        if at is not None and not isinstance(at, str | datetime):
+            raise ValueError("应是时间，像 2025-08-01T20:30:00+08:00")  # a number's unit would be guessed
+        return at
 
     @field_validator("published_at")
     @classmethod
     def _time_is_plausible(cls, at: datetime | None) -> datetime | None:
-        if at is not None and not 1970 <= at.year <= 2200:
-            raise ValueError("年份应在 1970 到 2200 之间")
+        if at is not None and not 1970 <= at.year < 2200:
+            raise ValueError("年份应在 1970 到 2199 之间")
         return at
 
 
 class Passage(WireModel):
     text: str = Field(min_length=1, max_length=2000, pattern=_VISIBLE)
     source: str = Field(min_length=1, max_length=200)
-    page: int | None = Field(None, ge=1)
+    page: Annotated[int, Field(ge=1), NOT_GUESSED] | None = None
 
 
 class ReportRequest(_Request):

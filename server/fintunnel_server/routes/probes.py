@@ -13,15 +13,13 @@ from fintunnel_server.service import Service
 
 __all__ = ["metrics_router", "probes_router"]
 
-_BODYLESS = {200: {"description": "Yes.", "content": None}}
-
 
 def probes_router(service: Service, ready: asyncio.Event) -> APIRouter:
     """`ready`: set once the model has answered a self-test."""
     router = APIRouter(tags=["probes"])
 
     @router.head("/health", include_in_schema=False)
-    @router.get("/health", response_class=Response, summary="The process answers")
+    @router.get("/health", response_class=Response, summary="The process answers", responses=error_responses(key=False))
     async def health() -> Response:
         return Response()
 

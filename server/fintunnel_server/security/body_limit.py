@@ -22,17 +22,16 @@ class LimitBody:
     """Refuses a body that is too large, by its header or by what arrives, and one that is not JSON.
 
     Args:
-        max_bytes: of any body.
-        larger: what another path may have.
+        max_bytes: of the bodies that each path may be sent by POST; bodies are read nowhere else.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, larger: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: Mapping[str, int]) -> None:
         self._app = app
         self._max_bytes = max_bytes
-        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] not in ("POST", "PUT", "PATCH"):
+        limit = self._max_bytes.get(scope.get("path", ""))
+        if limit is None or scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
@@ -40,7 +39,6 @@ class LimitBody:
             wrong = ApiError(415, ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Content-Type 应为 application/json")
             await error_response(request, wrong)(scope, receive, send)
             return
-        limit = self._larger.get(scope["path"], self._max_bytes)
         declared = request.headers.get("content-length", "0")
         too_large = declared.isascii() and declared.isdigit() and int(declared) > limit
         body = None if too_large else await _read(receive, limit)
