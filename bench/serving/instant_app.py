@@ -6,15 +6,18 @@ python -m bench.serving.instant_app --port 8000
 from __future__ import annotations
 
 import argparse
-import logging
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import uvicorn
 from fintunnel.prompt import Message
 from fintunnel_server.app import create_app
 from fintunnel_server.engine import AdapterInfo, EngineInfo, Field, Occupancy, Scores, Work
+from fintunnel_server.running.connections import ConnectionLimits
+from fintunnel_server.running.drain import Drain
+from fintunnel_server.running.logs import log_to_stderr
+from fintunnel_server.running.server import draining_server
 from fintunnel_server.settings import load_settings
 
 _PIECE = "金"
@@ -76,9 +79,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO)  # a line for each request, as `serve` writes
-    app = create_app(load_settings(), InstantEngine())
-    uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_config=None, server_header=False)
+    settings = load_settings()
+    log_to_stderr(settings.log_format)  # a line for each request, as `serve` writes
+    drain = Drain(settings.drain_seconds)
+    with socket.create_server(("127.0.0.1", arguments.port)) as listener:
+        draining_server(create_app(settings, InstantEngine(), drain=drain), drain, ConnectionLimits()).run([listener])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ from fintunnel_server.api_errors import ApiError, error_response
 __all__ = ["LimitBody"]
 
 
+_THROWN_AWAY = 8 * 2**20  # bytes
+
+
 class LimitBody:
     """Refuses a body that is too large, by its header or by what arrives, and one that is not JSON.
 
@@ -40,8 +43,8 @@ class LimitBody:
             await error_response(request, wrong)(scope, receive, send)
             return
         declared = request.headers.get("content-length", "0")
-        too_large = declared.isascii() and declared.isdigit() and int(declared) > limit
-        body = None if too_large else await _read(receive, limit)
+        hopeless = declared.isascii() and declared.isdigit() and int(declared) > limit + _THROWN_AWAY
+        body = None if hopeless else await _read(receive, limit)
         if body is None:
             message = f"请求体超过 {limit} 字节的上限"
             # Closed, because the rest of it is not read.
@@ -63,6 +66,9 @@ class LimitBody:
 async def _read(receive: Receive, limit: int) -> bytes | None:
     """The whole body; None where it passes the limit.
 
+    What is over the limit is read on for a while and thrown away: a connection closed on a caller that is still sending
+    is reset, and the answer lost with it.
+
     Raises:
         ClientDisconnect: the caller has gone before it was whole.
     """
@@ -72,9 +78,10 @@ async def _read(receive: Receive, limit: int) -> bytes | None:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit:
+        size += len(message.get("body", b""))
+        if size <= limit:
+            chunks.append(message.get("body", b""))
+        if size > limit + _THROWN_AWAY:
             return None
         if not message.get("more_body", False):
-            return b"".join(chunks)
+            return b"".join(chunks) if size <= limit else None
