@@ -121,6 +121,12 @@ def test_every_answer_carries_the_security_headers_and_no_version(live_app: Live
         assert "server" not in answer.headers and "uvicorn" not in str(answer.headers).lower()
 
 
+def test_json_says_that_it_is_utf_8(live_app: LiveApp) -> None:
+    """Windows PowerShell 5.1 takes JSON without a charset for Latin-1."""
+    for body in (NEWS, {}):
+        assert live_app.post("/analyze", json=body).headers["content-type"] == "application/json; charset=utf-8"
+
+
 def test_other_origins_are_closed_unless_named(engine: InstantEngine) -> None:
     origin = {"Origin": "https://page.example"}
     preflight = {**origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}

@@ -32,6 +32,9 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                if headers.get("Content-Type") == "application/json":
+                    # JSON is UTF-8 without saying so; Windows PowerShell 5.1 reads it as Latin-1 unless it is said.
+                    headers["Content-Type"] = "application/json; charset=utf-8"
             await send(message)
 
         await self._app(scope, receive, with_headers)
