@@ -1,7 +1,7 @@
 """Writes `colab_launch.ipynb`; with `--check` only says, by its exit status, whether the committed one is current.
 
 The repository's address is taken from pyproject.toml. The cells call the package; what logic they still hold
-(where secrets come from, which parameters the environment overrides) moves into it in a later issue.
+(which parameters the environment overrides) moves into it in a later issue.
 """
 
 from __future__ import annotations
@@ -181,14 +181,7 @@ if _exit_code: raise RuntimeError("没有打包成功，原因见上面的输出
 **请先知道**：Colab 的条款不许在免费运行时上经远程代理提供网页；给自己的智能体用的小接口是灰色地带，运行时可能被停掉，
 风险自负。所以 USE_NGROK 默认关闭，也不要在这里公开网页。
 === code secrets
-def secret(name):
-    if IN_COLAB:
-        from google.colab import userdata
-        try:
-            return userdata.get(name).strip()
-        except (userdata.SecretNotFoundError, userdata.NotebookAccessError):
-            pass  # 没有，或没有授权
-    return os.environ.get(name, "").strip()
+from fintunnel.colab import secret
 SERVER_ENV = {name: secret(name) for name in ("FINTUNNEL_API_KEY", "NGROK_AUTHTOKEN", "NGROK_DOMAIN")}
 print("已有：" + ("、".join(name for name, value in SERVER_ENV.items() if value) or "无"))
 SERVER_ENV["FINTUNNEL_API_KEY"] = SERVER_ENV["FINTUNNEL_API_KEY"] or secrets.token_urlsafe(24)
