@@ -20,6 +20,7 @@ class ServerSettings(BaseSettings):
     `max_rows`: conversations in the model at once; `max_waiting`: those that wait beyond them. `kv_cache_mib`: memory
     for their keys and values; default: 1 GiB on a CPU, two fifths of what a GPU has left. `adapter_root`: where
     adapters may be added from while the server runs; none: there is no route for it. `max_adapters`: loaded at once.
+    `connection_file`: where a tunnel's URL is written. `cloudflared_path`: the program, where it is not on PATH.
     """
 
     model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, env_ignore_empty=True)
@@ -36,6 +37,8 @@ class ServerSettings(BaseSettings):
     max_body_bytes: int = Field(262_144, ge=1024, validation_alias="FINTUNNEL_MAX_BODY_BYTES")
     ngrok_authtoken: SecretStr | None = Field(None, validation_alias="NGROK_AUTHTOKEN")
     ngrok_domain: str | None = Field(None, validation_alias="NGROK_DOMAIN")
+    cloudflared_path: Path | None = Field(None, validation_alias="FINTUNNEL_CLOUDFLARED_PATH")
+    connection_file: Path | None = Field(None, validation_alias="FINTUNNEL_CONNECTION_FILE")
 
 
 def load_settings() -> ServerSettings:

@@ -1,0 +1,32 @@
+"""Signals that end the process in order, so that the programs that it started end with it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+__all__ = ["ended_by_signals"]
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Inside, SIGTERM and a terminal that is closed (SIGHUP) leave all `with` blocks, as Ctrl+C does, with the shell's
+    exit status. The system's own way ends the process on the spot; uvicorn, too, sends itself that signal once more
+    after it has stopped. A signal that is ignored (nohup) stays so. In the main thread only."""
+    before = {}
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            before[number] = signal.signal(number, _exit)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit(number: int, _: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
