@@ -13,12 +13,12 @@ __all__ = ["ended_by_signals"]
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Inside, SIGTERM and a terminal that is closed (SIGHUP) leave all `with` blocks, as Ctrl+C does, with the shell's
-    exit status. The system's own way ends the process on the spot; uvicorn, too, sends itself that signal once more
+    """Inside, SIGTERM, a closed terminal (SIGHUP) and Ctrl+Break leave all `with` blocks, as Ctrl+C does, with the
+    shell's exit status. The system's own way ends the process on the spot; uvicorn, too, sends itself that signal once more
     after it has stopped. A signal that is ignored (nohup) stays so. In the main thread only."""
     before = {}
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP, others no SIGBREAK
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             before[number] = signal.signal(number, _exit)
     try:

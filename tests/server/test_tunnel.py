@@ -164,6 +164,17 @@ def test_address_that_is_still_online_elsewhere_is_tried_until_it_is_free(
     assert caplog.text.count("ERR_NGROK_334") == 1  # the same reason is told once, not once an attempt
 
 
+def test_program_that_is_gone_for_a_while_is_tried_until_it_is_back(
+    tunnel: Tunnel, stand_in: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tunnel:
+        away = stand_in.program.rename(stand_in.program.with_name("updating"))
+        stand_in.kill()
+        until(lambda: "PYNGROK_NGROK_PATH" in caplog.text)
+        away.rename(stand_in.program)
+        until(reopened(tunnel))
+
+
 def test_first_opening_that_fails_is_the_callers_to_see(tunnel: Tunnel, stand_in: StandIn, file: Path) -> None:
     stand_in.plan("refuse 334")
     with pytest.raises(TunnelFailed, match="334"), tunnel:

@@ -29,7 +29,7 @@ class Agent(Protocol):
         """Start the program; its public https URL, once requests get through.
 
         Raises:
-            TunnelFailed: it did not open, or was closed meanwhile.
+            TunnelFailed: it did not open, or was closed meanwhile. The program has been ended.
         """
 
     def trouble(self) -> Trouble | None:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from fintunnel.ngrok_hosts import SKIP_WARNING, is_ngrok
+
 __all__ = ["announcement"]
 
-# ngrok's free plan shows a browser a warning first; with this header, of any value, it does not.
-_SKIP_WARNING = "ngrok-skip-browser-warning"
-_NGROK_HOSTS = (".ngrok-free.dev", ".ngrok-free.app", ".ngrok.app", ".ngrok.dev", ".ngrok.io")
 _BODY = '{"task":"news","text":"美联储宣布加息25个基点"}'
 
 
 def announcement(url: str) -> str:
     """`url`: scheme and host, checked: it stands in commands without quotes."""
-    is_ngrok = str(urlsplit(url).hostname).endswith(_NGROK_HOSTS)
-    curl_header = f'-H "{_SKIP_WARNING}: 1" ' if is_ngrok else ""
-    powershell_header = f'; "{_SKIP_WARNING}"="1"' if is_ngrok else ""
+    of_ngrok = is_ngrok(str(urlsplit(url).hostname))
+    curl_header = f'-H "{SKIP_WARNING}: 1" ' if of_ngrok else ""
+    powershell_header = f'; "{SKIP_WARNING}"="1"' if of_ngrok else ""
     return f"""\
 公开地址：{url}（任何人都能访问，凭密钥使用）
 下面的命令从环境变量 FINTUNNEL_API_KEY 取密钥，请先在那个终端里设好它。

@@ -99,16 +99,16 @@ class Tunnel:
 
     def _watch(self) -> None:
         try:
-            while self._agent is not None and (reason := self._until_lost(self._agent)) is not None:
+            while self._agent is not None and self._until_lost(self._agent):
                 self._agent.close()
-                logger.info("tunnel: opening it again, because %s", reason)
+                logger.info("tunnel: starting another agent")
                 if not self._reopen():
                     return
         except Exception as error:  # its text may repeat the agent's log
             logger.error("tunnel: no longer watched, after %s", type(error).__name__)
 
-    def _until_lost(self, agent: Agent) -> str | None:
-        """Why an agent has to be replaced, once it has to; None when the tunnel is left."""
+    def _until_lost(self, agent: Agent) -> bool:
+        """True once an agent has to be replaced; false when the tunnel is left."""
         since: float | None = None
         while not self._stop.wait(self._tick):
             trouble = agent.trouble()
@@ -121,8 +121,8 @@ class Tunnel:
                 since = time.monotonic()
                 self._is_lost(trouble.reason)
             if time.monotonic() - since >= trouble.patience:
-                return None if self._stop.is_set() else trouble.reason
-        return None
+                return not self._stop.is_set()
+        return False
 
     def _reopen(self) -> bool:
         """Try until it opens; false where it was left before, or cannot be healed by trying again."""
@@ -131,16 +131,15 @@ class Tunnel:
         told = ""
         while not self._stop.wait(self._backoff.wait(self._attempt)):
             self._attempt += 1
-            with self._lock:
-                if self._stop.is_set():
-                    return False
-                self._agent = self._new_agent()
             try:
-                url = self._agent.open()
-            except TunnelFailed as failure:
+                with self._lock:
+                    if self._stop.is_set():
+                        return False
+                    self._agent = agent = self._new_agent()
+                url = agent.open()
+            except TunnelFailed as failure:  # the agent has closed itself
                 if self._stop.is_set():
                     return False
-                self._agent.close()
                 if failure.permanent:
                     logger.error("tunnel: it stays closed, the local server goes on. %s", failure)
                     self._over()
@@ -164,7 +163,7 @@ class Tunnel:
         self._state = TunnelState(url, True, before.reopened + (before.url is not None))
         self._opened_at = time.monotonic()
         if before.url is not None:
-            logger.info("tunnel: open again at %s, for the %d. time", url, self._state.reopened)
+            logger.info("tunnel: open again at %s (reopened: %d)", url, self._state.reopened)
         if url != before.url:
             self._publication.opened(url)
 
