@@ -14,8 +14,8 @@ __all__ = ["ended_by_signals"]
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Inside, SIGTERM, a closed terminal (SIGHUP) and Ctrl+Break leave all `with` blocks, as Ctrl+C does, with the
-    shell's exit status. The system's own way ends the process on the spot; uvicorn, too, sends itself that signal once more
-    after it has stopped. A signal that is ignored (nohup) stays so. In the main thread only."""
+    shell's exit status. The system's own way ends the process on the spot; uvicorn, too, sends itself the signal once
+    more when it has stopped. A signal that is ignored (nohup) stays so. In the main thread only."""
     before = {}
     for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP, others no SIGBREAK
