@@ -80,8 +80,8 @@ def test_killed_program_is_replaced_under_a_new_address_that_is_told(
 ) -> None:
     with make(stand_in) as tunnel:
         stand_in.kill()
-        until(lambda: tunnel.state.reopened == 1)
-        assert tunnel.state.url == SECOND == read_connection(stand_in.record / "connection.json").url
+        until(lambda: read_connection(stand_in.record / "connection.json").url == SECOND)
+        assert (tunnel.state.url, tunnel.state.is_open, tunnel.state.reopened) == (SECOND, True, 1)
         assert len(stand_in.alive()) == 1
     assert not stand_in.alive()
     shown = capsys.readouterr().out

@@ -114,7 +114,7 @@ def test_cloudflared_is_served_likewise(upstream: Upstream, tmp_path: Path, monk
         content = json.loads((tmp_path / "connection.json").read_text(encoding="utf-8"))
         assert content["url"].endswith(".trycloudflare.com") and content["model"] == "tuned"
         server.process.send_signal(signal.SIGHUP)  # the terminal is closed
-        server.process.wait(20)
+        assert server.process.wait(20) == 128 + signal.SIGTERM
     assert not stand_in.alive() and KEY not in server.log.read_text(encoding="utf-8")
 
 

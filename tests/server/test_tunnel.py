@@ -87,8 +87,8 @@ def test_new_address_is_told_again(
     with tunnel:
         assert read_connection(file).url == "https://number-1.ngrok-free.app"
         stand_in.kill()
-        until(reopened(tunnel))
-        assert tunnel.state.url == read_connection(file).url == "https://number-2.ngrok-free.app"
+        until(lambda: read_connection(file).url == "https://number-2.ngrok-free.app")
+        assert tunnel.state == TunnelState("https://number-2.ngrok-free.app", True, 1)
         assert "公开地址：https://number-2.ngrok-free.app" in capsys.readouterr().out
 
 
@@ -183,7 +183,7 @@ def test_first_opening_that_fails_is_the_callers_to_see(tunnel: Tunnel, stand_in
 
 
 def test_waits_grow_while_the_agent_keeps_dying(stand_in: StandIn, file: Path) -> None:
-    stand_in.plan("open 0.05")
+    stand_in.plan("ok", "open 0.05")
     waits: list[float] = []
 
     class Recorded(Backoff):
@@ -192,6 +192,7 @@ def test_waits_grow_while_the_agent_keeps_dying(stand_in: StandIn, file: Path) -
             return waits[-1]
 
     with make(file, Recorded(first=0.01, longest=0.3)):
+        stand_in.kill()
         until(lambda: len(waits) >= 7)
     assert waits[0] <= 0.01 and waits[6] >= 0.15
     assert statistics.correlation(range(6), waits[:6]) > 0.7

@@ -151,12 +151,13 @@ class NgrokAgent:
     def _ask_api(self) -> Trouble | None:
         try:
             status, answer = ask_loopback(f"{self._process.api_url}/api/endpoints")
-            endpoints = answer["endpoints"] if status == 200 else []
-            if any(endpoint["name"] == _NAME for endpoint in endpoints):
-                return None
-        except (OSError, LookupError, TypeError):
+        except OSError:
             return Trouble("the ngrok agent's local API does not answer", _UNRESPONSIVE)
-        return Trouble("the ngrok agent runs without its endpoint", _WITHOUT_ENDPOINT)
+        # Only a list without any is taken for a loss: ours is the only one, and a working tunnel must not be replaced
+        # for a field that a later agent calls otherwise.
+        if status == 200 and isinstance(answer, dict) and answer.get("endpoints", answer.get("tunnels")) == []:
+            return Trouble("the ngrok agent runs without its endpoint", _WITHOUT_ENDPOINT)
+        return None
 
     def close(self) -> None:
         self._closed.set()
