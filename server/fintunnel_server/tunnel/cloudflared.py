@@ -139,10 +139,10 @@ class CloudflaredAgent:
         if self._reader is not None and self._process is not None and self._process.poll() is not None:
             self._reader.join(1.0)  # the last line is the one that says why
         lines = list(self._last_lines)
-        if any("429" in line or "error code: 1015" in line for line in lines):
-            return _TOO_MANY
         if self._url is not None:
             return _NOT_CONNECTED
+        if any("429 Too Many Requests" in line or "error code: 1015" in line for line in lines):
+            return _TOO_MANY
         last = next((line for line in reversed(lines) if " INF " not in line), "它没有说原因")
         return f"{last[:300]}\n{_NO_ANSWER}"
 

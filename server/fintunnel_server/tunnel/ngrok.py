@@ -83,9 +83,11 @@ class NgrokAgent:
             Thread(target=self._kill_if_late, args=[binary], name="ngrok-opening", daemon=True).start()
             with _loopback_past_proxies():
                 tunnel = ngrok.connect(self._upstream, name=_NAME, pyngrok_config=self._config, **self._options)
-            self._process = process._current_processes[binary]  # get_process would start another one
+            self._process = process._current_processes.get(binary)  # get_process might start another one
+            if self._process is None:
+                raise PyngrokError("the agent ended when it had opened the tunnel")
             url = public_url(str(tunnel.public_url))
-        except (PyngrokError, HTTPException, OSError, ValueError, KeyError) as error:
+        except (PyngrokError, HTTPException, OSError, ValueError) as error:
             self.close()
             raise tunnel_failed(error, self._token) from None  # the cause repeats the agent's log, token and all
         except BaseException:

@@ -54,8 +54,8 @@ class Publication:
         """A URL that was not told yet. What fails is logged: the tunnel is open all the same."""
         try:
             typer.echo(announcement(url))
-        except OSError as error:
-            logger.warning("tunnel: open at %s; stdout takes no more: %s", url, error.strerror)
+        except (OSError, ValueError) as error:  # a pipe that nobody reads, a stream that is closed
+            logger.warning("tunnel: open at %s; it could not be printed: %s", url, error)
         if self._file is not None:
             opened_at = datetime.now(UTC).astimezone()
             self._write(Connection(url=url, key_name=self._key_name, model=self._model, opened_at=opened_at))
