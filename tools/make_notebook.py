@@ -1,7 +1,7 @@
 """Writes `colab_launch.ipynb`; with `--check` only says, by its exit status, whether the committed one is current.
 
 The repository's address is taken from pyproject.toml. The cells call the package; what logic they still hold
-(where secrets come from, which parameters the environment overrides) moves into it in a later issue.
+(which parameters the environment overrides) moves into it in a later issue.
 """
 
 from __future__ import annotations
@@ -176,26 +176,20 @@ if _exit_code: raise RuntimeError("没有打包成功，原因见上面的输出
 7B 基座约 2–5 分钟，内置小基座约半分钟。密钥放在 Colab 左侧的钥匙图标里（打开「笔记本访问权限」）或环境变量里，
 从不打印，也不要写进单元格：
 - `FINTUNNEL_API_KEY`：访问服务的密钥，自己定一串长的。没有就临时生成，只在内存里；要从自己的电脑访问，必须自己设。
-- `NGROK_AUTHTOKEN`、`NGROK_DOMAIN`：只在 USE_NGROK 时需要。公开地址见下面的日志。
+- `NGROK_AUTHTOKEN`、`NGROK_DOMAIN`：只在 USE_NGROK 时需要。公开地址见下面的日志，也写进结果目录的 `connection.json`。
 
 **请先知道**：Colab 的条款不许在免费运行时上经远程代理提供网页；给自己的智能体用的小接口是灰色地带，运行时可能被停掉，
 风险自负。所以 USE_NGROK 默认关闭，也不要在这里公开网页。
 === code secrets
-def secret(name):
-    if IN_COLAB:
-        from google.colab import userdata
-        try:
-            return userdata.get(name).strip()
-        except (userdata.SecretNotFoundError, userdata.NotebookAccessError):
-            pass  # 没有，或没有授权
-    return os.environ.get(name, "").strip()
+from fintunnel.colab import secret
 SERVER_ENV = {name: secret(name) for name in ("FINTUNNEL_API_KEY", "NGROK_AUTHTOKEN", "NGROK_DOMAIN")}
 print("已有：" + ("、".join(name for name, value in SERVER_ENV.items() if value) or "无"))
 SERVER_ENV["FINTUNNEL_API_KEY"] = SERVER_ENV["FINTUNNEL_API_KEY"] or secrets.token_urlsafe(24)
 === code serve
 from fintunnel.local_server import LocalServer
 if "server" in globals(): server.stop()
-tunnel = ["--tunnel", "ngrok"] if USE_NGROK and SERVER_ENV["NGROK_AUTHTOKEN"] else []
+tunnel = ["--tunnel", "ngrok", "--connection-file", str(OUT / "connection.json")]
+if not (USE_NGROK and SERVER_ENV["NGROK_AUTHTOKEN"]): tunnel = []
 command = ["--base", BASE, "--adapter", str(ADAPTER), *tunnel]
 server = LocalServer(command, log=WORK / "server.log", environment=SERVER_ENV)
 print(f"进程 {server.process.pid}：{server.url}", "缺 NGROK_AUTHTOKEN，没有公开" if USE_NGROK and not tunnel else "")

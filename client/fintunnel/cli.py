@@ -21,7 +21,7 @@ _HELP = {
     "train": "训练 4-bit LoRA 适配器",
     "calibrate": "用验证集校准模型给出的概率",
     "export": "把适配器打包、转换或与基座合并",
-    "serve": "启动 /analyze 服务，可经 ngrok 公开",
+    "serve": "启动 /analyze 服务，可经隧道公开",
 }
 _EXTRA = {
     "dataset": "dataset",

@@ -21,13 +21,13 @@ from fintunnel.errors import (
     ServerFailure,
     TunnelError,
 )
+from fintunnel.ngrok_hosts import SKIP_WARNING, is_ngrok
 
 __all__ = ["make_http_client", "post_json"]
 
 _CONNECT_SECONDS = 10.0
 _MAX_BYTES = 16 * 1024 * 1024
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_TUNNEL_HOSTS = (".ngrok-free.dev", ".ngrok-free.app", ".ngrok.app", ".ngrok.dev", ".ngrok.io")
 
 
 def make_http_client(url: str) -> httpx.Client:
@@ -58,8 +58,8 @@ def post_json(
         host = httpx.URL(url).host
     except (httpx.InvalidURL, UnicodeError) as error:
         raise ConfigurationError(f"地址无效：{error}") from error
-    if host.endswith(_TUNNEL_HOSTS):
-        headers["ngrok-skip-browser-warning"] = "1"
+    if is_ngrok(host):
+        headers[SKIP_WARNING] = "1"
     limits = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS))
     try:
         with client.stream("POST", url, json=body, headers=headers, timeout=limits) as response:

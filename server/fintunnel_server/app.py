@@ -21,7 +21,7 @@ from fintunnel_server.routes.document import document_router
 from fintunnel_server.routes.openai import openai_router
 from fintunnel_server.routes.probes import metrics_router, probes_router
 from fintunnel_server.running.drain import Drain
-from fintunnel_server.running.metrics import Metrics, TunnelState
+from fintunnel_server.running.metrics import Metrics
 from fintunnel_server.running.requests import AccountRequest
 from fintunnel_server.security.body_limit import LimitBody
 from fintunnel_server.security.headers import SecurityHeaders
@@ -29,6 +29,7 @@ from fintunnel_server.security.keys import ApiKeys, require_key
 from fintunnel_server.security.rate_limit import RateLimit
 from fintunnel_server.service import Service
 from fintunnel_server.settings import ServerSettings
+from fintunnel_server.tunnel import Tunnel
 
 __all__ = ["create_app"]
 
@@ -44,7 +45,7 @@ def create_app(
     load_adapter: Callable[[str, Path], None] | None = None,
     *,
     drain: Drain | None = None,
-    tunnel: TunnelState | None = None,
+    tunnel: Tunnel | None = None,
 ) -> FastAPI:
     """
     Args:

@@ -7,11 +7,13 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from fintunnel_server.errors import ServerError
+from fintunnel_server.errors import ServerError, SettingsError
+from fintunnel_server.signals import ended_by_signals
 
 __all__ = ["serve"]
 
@@ -39,7 +41,12 @@ def _serve(
     ] = None,
     upstream_model: Annotated[str | None, typer.Option(help="它那里微调模型的名字")] = None,
     upstream_base: Annotated[str | None, typer.Option(help="它那里基座的名字；不给就不能问 base")] = None,
-    tunnel: Annotated[Literal["none", "ngrok"], typer.Option(help="ngrok：公开到互联网")] = "none",
+    tunnel: Annotated[
+        Literal["none", "ngrok", "cloudflared"], typer.Option(help="公开到互联网：ngrok，或不用账号的 cloudflared")
+    ] = "none",
+    connection_file: Annotated[
+        Path | None, typer.Option(help="把公开地址写进这个 JSON 文件，可以在 Drive 上；与 --tunnel 一起用")
+    ] = None,
     allow_unverified: Annotated[bool, typer.Option(help="接受没有 manifest.json 的适配器")] = False,
 ) -> None:
     """加载 4-bit 基座与适配器，提供 /analyze 和 /v1/chat/completions。"""
@@ -66,20 +73,32 @@ def _serve(
     )
     if not settings.keys and (tunnel != "none" or not _is_loopback(host)):
         settings = settings.model_copy(update={"api_keys": {STORED_KEY_NAME: key_for_public()}})
+    new_agent = None
+    if tunnel != "none":
+        from fintunnel_server.tunnel import Publication, Tunnel, agent_factory, check_connection_file
+
+        connection_file = connection_file or settings.connection_file
+        if host not in ("127.0.0.1", "localhost", "0.0.0.0"):
+            raise SettingsError("隧道连的是本机的 127.0.0.1：与 --tunnel 一起，--host 只能是 127.0.0.1 或 0.0.0.0。")
+        if connection_file is not None:
+            check_connection_file(connection_file)
+        new_agent = agent_factory(tunnel, port, settings)
+    elif connection_file is not None:
+        raise SettingsError("--connection-file 要与 --tunnel 一起用。")
     log_to_stderr(settings.log_format)
     # The port is taken before the model is loaded: a conflict shows at once, not minutes later.
     with _listen(host, port) as listener, ExitStack() as stack:
         engine, load_adapter = start_engine(options, settings)
         typer.echo(f"监听 http://{host}:{port}，就绪后 /ready 返回 200；按 Ctrl+C 停止", err=True)
-        if tunnel == "ngrok":
-            from fintunnel_server.tunnel import open_tunnel
-
-            token = settings.ngrok_authtoken
-            authtoken = token.get_secret_value() if token is not None else None
-            _print_public(stack.enter_context(open_tunnel(port, authtoken=authtoken, domain=settings.ngrok_domain)))
+        opened = None
+        if new_agent is not None:
+            model = engine.info.default_adapter or engine.info.base
+            publication = Publication(key_name=next(iter(settings.keys)), model=model, connection_file=connection_file)
+            stack.enter_context(ended_by_signals())
+            opened = stack.enter_context(Tunnel(new_agent, publication))
         drain = Drain(settings.drain_seconds)
         limits = ConnectionLimits(most=settings.max_connections, request_seconds=settings.read_seconds)
-        app = create_app(settings, engine, load_adapter, drain=drain)
+        app = create_app(settings, engine, load_adapter, drain=drain, tunnel=opened)
         draining_server(app, drain, limits).run(sockets=[listener])
 
 
@@ -107,18 +126,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _print_public(url: str) -> None:
-    typer.echo(f"公开地址：{url}（任何人都能访问，凭密钥使用）")
-    typer.echo("bash：")
-    typer.echo(f"  export FINTUNNEL_BACKEND=finetuned FINTUNNEL_URL={url} FINTUNNEL_API_KEY=<服务的密钥>")
-    typer.echo("PowerShell：")
-    typer.echo(
-        f'  $env:FINTUNNEL_BACKEND="finetuned"; $env:FINTUNNEL_URL="{url}"; $env:FINTUNNEL_API_KEY="<服务的密钥>"'
-    )
-    typer.echo("试一下：")
-    typer.echo(
-        f'  curl {url}/analyze -H "Authorization: Bearer $FINTUNNEL_API_KEY" '
-        '-H "Content-Type: application/json" -d \'{"task":"news","text":"美联储宣布加息25个基点"}\''
-    )

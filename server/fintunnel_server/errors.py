@@ -41,7 +41,11 @@ class SettingsError(ServerError):
 
 
 class TunnelFailed(ServerError):
-    """The tunnel could not be opened."""
+    """The tunnel could not be opened. `permanent`: nor will it be, until somebody does what the message says."""
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
 
 
 class EngineBusy(ServerError):

@@ -57,6 +57,10 @@ class ServerSettings(BaseSettings):
 
     ngrok_authtoken: SecretStr | None = Field(None, validation_alias="NGROK_AUTHTOKEN")
     ngrok_domain: str | None = Field(None, validation_alias="NGROK_DOMAIN")
+    cloudflared_path: Path | None = Field(None, validation_alias="FINTUNNEL_CLOUDFLARED_PATH")
+    """the program, where it is not on PATH"""
+    connection_file: Path | None = Field(None, validation_alias="FINTUNNEL_CONNECTION_FILE")
+    """where a tunnel's URL is written"""
 
     @field_validator("api_keys", mode="before")
     @classmethod

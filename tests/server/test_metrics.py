@@ -8,6 +8,7 @@ import httpx
 from fintunnel_server.engine import Occupancy
 from fintunnel_server.errors import EngineBusy
 from fintunnel_server.running.metrics import Metrics
+from fintunnel_server.tunnel import TunnelState
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.instant_engine import InstantEngine
@@ -54,8 +55,7 @@ def test_the_queue_the_batches_and_the_tunnel_are_read_when_asked_for() -> None:
             return Occupancy(running=3, waiting=7, pass_rows={1: 5, 3: 2, 200: 1})
 
     class Tunnel:
-        is_open = True
-        reopened = 4
+        state = TunnelState(url="https://mine.example", is_open=True, reopened=4)
 
     async def text() -> str:
         return Metrics(Busy(), lambda: 10, Tunnel()).text().decode()

@@ -12,28 +12,24 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from fintunnel_server.engine import Engine
+from fintunnel_server.tunnel.watch import TunnelState
 
-__all__ = ["CONTENT_TYPE", "Metrics", "TunnelState"]
+__all__ = ["CONTENT_TYPE", "Metrics"]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
-class TunnelState(Protocol):
-    """What a tunnel tells of itself, to any thread."""
-
+class _Tunnel(Protocol):
     @property
-    def is_open(self) -> bool: ...
-
-    @property
-    def reopened(self) -> int: ...
+    def state(self) -> TunnelState: ...
 
 
 class Metrics:
     """`text` is what `/metrics` answers. Counting is safe from any thread."""
 
-    def __init__(self, engine: Engine, under_way: Callable[[], int], tunnel: TunnelState | None = None) -> None:
+    def __init__(self, engine: Engine, under_way: Callable[[], int], tunnel: _Tunnel | None = None) -> None:
         """`under_way`: requests that are being answered."""
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -74,7 +70,7 @@ class Metrics:
 class _State(Collector):
     """What is so now, read when it is asked for."""
 
-    def __init__(self, engine: Engine, under_way: Callable[[], int], tunnel: TunnelState | None) -> None:
+    def __init__(self, engine: Engine, under_way: Callable[[], int], tunnel: _Tunnel | None) -> None:
         self._engine = engine
         self._under_way = under_way
         self._tunnel = tunnel
@@ -88,19 +84,13 @@ class _State(Collector):
         yield GaugeMetricFamily("fintunnel_conversations_running", "Conversations in the model.", now.running)
         yield GaugeMetricFamily("fintunnel_conversations_waiting", "Conversations in the queue.", now.waiting)
         if now.pass_rows is not None:
-            sizes = HistogramMetricFamily("fintunnel_batch_size", "Sequences in a forward pass.")
-            buckets = [
-                (str(float(most)), sum(n for rows, n in now.pass_rows.items() if rows <= most)) for most in _ROWS
-            ]
-            buckets.append(("+Inf", sum(now.pass_rows.values())))
-            sizes.add_metric([], buckets, sum(rows * n for rows, n in now.pass_rows.items()))
-            yield sizes
+            yield _batch_sizes(now.pass_rows)
         if self._tunnel is not None:
-            yield GaugeMetricFamily(
-                "fintunnel_tunnel_open", "1 while the public address leads here.", self._tunnel.is_open
-            )
+            state = self._tunnel.state
+            is_open = int(state.is_open)
+            yield GaugeMetricFamily("fintunnel_tunnel_open", "1 while the public address leads here.", is_open)
             yield CounterMetricFamily(
-                "fintunnel_tunnel_reopened", "Times that the tunnel was opened again.", self._tunnel.reopened
+                "fintunnel_tunnel_reopened", "Times that the tunnel was opened again.", state.reopened
             )
 
 

@@ -1,0 +1,93 @@
+"""`connection.json`: where a server can be reached, for programs on other machines (it may lie on a shared drive).
+
+The server writes it when its tunnel opens or gets another URL, and marks it when the tunnel is closed. It never holds a
+key, only the name of one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from fintunnel.errors import ConfigurationError
+
+__all__ = ["FORMAT_VERSION", "Connection", "read_connection", "write_connection"]
+
+FORMAT_VERSION = 1  # raised only where older readers would misread a file, not for new fields
+
+_MAX_BYTES = 65_536
+_PublicUrl = Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?$", max_length=300)]
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class Connection(BaseModel):
+    """`url`: https, since keys are sent there, without a path. `key_name`: of the API key to use, as the server's
+    FINTUNNEL_API_KEYS calls it. `model`: what answers where a request names none. `closed_at`: since when nobody
+    answers there; a server that was killed could not write it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)  # files of later versions have fields of their own
+
+    format_version: int = Field(FORMAT_VERSION, ge=1)
+    url: _PublicUrl
+    key_name: _Name
+    model: _Name
+    opened_at: AwareDatetime
+    closed_at: AwareDatetime | None = None
+
+
+def read_connection(path: Path) -> Connection:
+    """
+    Raises:
+        ConfigurationError: there is no such file, or it is no connection file that this version understands.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigurationError(f"没有连接文件 {path}。服务端要用 --connection-file 启动，Drive 要已同步。") from None
+    except OSError as error:
+        raise ConfigurationError(f"连接文件 {path} 读不了：{error.strerror}。") from error
+    try:
+        if len(content) > _MAX_BYTES:
+            raise ValueError("too large")
+        connection = Connection.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "JSON"
+        raise ConfigurationError(f"{path} 不是可用的连接文件（{field}）。让服务端重新写一份。") from None
+    except ValueError:
+        raise ConfigurationError(f"{path} 不是可用的连接文件（太大）。让服务端重新写一份。") from None
+    if connection.format_version > FORMAT_VERSION:
+        raise ConfigurationError(f"{path} 是更新的版本写的，请升级：python -m pip install -U fintunnel")
+    return connection
+
+
+def write_connection(path: Path, connection: Connection) -> None:
+    """Readers find the old file or the new one, never a part.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(connection.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
+        _rename(partial, path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _rename(source: Path, target: Path) -> None:
+    """On Windows the drive's own program may hold a file for a moment."""
+    for pause in (0.1, 0.3, 0.6):
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(source, target)
