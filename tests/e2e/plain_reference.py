@@ -34,6 +34,9 @@ class PlainReference:
         self.model: Any = PeftModel.from_pretrained(self.base.model, str(adapter), autocast_adapter_dtype=False)
         if exact:
             self.model.float()
+        for name, parameter in self.model.named_parameters():
+            if "lora_" in name:  # computes as the base does, whatever it was saved in
+                parameter.data = parameter.data.to(self.base.model.dtype)
         self.model.eval()
         self._known: dict[tuple[tuple[int, ...], str | None], Any] = {}
 
