@@ -43,6 +43,7 @@ from fintunnel.local_server import free_port
 from fintunnel.wire import DIRECTIONS, IMPACTS
 from fintunnel_training.base import load_tokenizer, prompt_tokens, resolve_base
 
+from bench.random_base import SHAPES
 from bench.serving.app_overhead import app_overhead
 from bench.serving.headlines import BESIDE_THE_CHECKOUT, Headlines, read_headlines
 from bench.serving.lineup import FORMS, NAMES, Wanted, line_up
@@ -52,7 +53,6 @@ from bench.serving.models import Served, random_shape, trained
 from bench.serving.peers import Form, Mode, Peer
 from bench.serving.processes import ServerProcess, StartError
 from bench.serving.report import bars, row, table
-from bench.train import SHAPES
 
 MODES: tuple[Mode, ...] = ("full", "labels")
 
@@ -66,7 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fintunnel-bench-") as name:
         folder = Path(name)
         if arguments.shape != "embedded":
-            served = random_shape(arguments.shape, folder)
+            served = random_shape(arguments.shape, arguments.random_base or folder / "base", folder)
         elif arguments.adapter:
             served = Served("embedded", arguments.adapter, verified=True)
         else:
@@ -74,7 +74,7 @@ def main() -> None:
             served = trained(folder)
         tokenizer = load_tokenizer(resolve_base(served.base))
         headlines = read_headlines(
-            arguments.db,
+            arguments.texts or arguments.db,
             arguments.headlines,
             lambda messages: len(prompt_tokens(tokenizer, messages)),
             most_tokens=arguments.prompt_tokens,
@@ -159,8 +159,10 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=["embedded", *SHAPES], default="embedded")
+    parser.add_argument("--random-base", type=Path, metavar="DIR", help="where a shape's base is kept, and found again")
     parser.add_argument("--adapter", type=Path, help="of the embedded base; default: one is trained")
     parser.add_argument("--db", type=Path, default=BESIDE_THE_CHECKOUT if BESIDE_THE_CHECKOUT.is_file() else None)
+    parser.add_argument("--texts", type=Path, help="headlines from a text file instead, one a line")
     parser.add_argument("--headlines", type=int, default=240)
     parser.add_argument("--prompt-tokens", type=int, default=512, help="the longest prompt")
     parser.add_argument("--peers", nargs="+", choices=NAMES, default=list(NAMES))

@@ -3,9 +3,10 @@
     python -m bench.train [--steps 8] [--rounds 3]                         embedded base, NF4, on the CPU
     python -m bench.train --shape deepseek-7b --batch-size 4 --length 512  on a CUDA GPU, random weights, no download
 
-Every measurement is a process of its own; the two take turns, and medians are compared. Time is the trainer's own, from
-the first step to the last; tokens are those that went through the model. Rows are as long as `--length` allows, so that
-neither gains by padding less.
+Every measurement is a process of its own; the two take turns, and medians are compared. Time is from the beginning of
+the second step to that of the last: in the first one, libraries compile their kernels. Tokens are those that went
+through the model. Rows are as long as `--length` allows, so that neither gains by padding less. On a GPU, peak is what
+tensors took of its memory, reserved what the allocator held of it for them.
 """
 
 from __future__ import annotations
@@ -17,29 +18,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from fintunnel.prompt import Message
 
-SHAPES: dict[str, dict[str, int]] = {
-    "deepseek-7b": {
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 32,
-        "vocab_size": 102400,
-    },
-    "tiny": {
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 4,
-        "vocab_size": 49152,
-    },
-}
+from bench.random_base import SHAPES, random_base
+
 MEMORY_BAR_GIB = 9.0
 SPEED_BAR = 1.0
 
@@ -51,9 +37,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--length", type=int, default=512)
+    parser.add_argument("--random-base", type=Path, metavar="DIR", help="where a shape's base is kept, and found again")
     parser.add_argument("--child", choices=["fintunnel", "trl"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.steps < 3:
+        parser.error("--steps must be at least 3: the first and the last one are not timed")
     if arguments.child:
         measured = {"fintunnel": with_fintunnel, "trl": with_plain_trl}[arguments.child](arguments)
         sys.stdout.write(json.dumps(measured) + "\n")
@@ -61,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fintunnel-bench-") as name:
         arguments.folder = Path(name)
         if arguments.shape != "embedded":
-            write_random_base(arguments.folder / "base", SHAPES[arguments.shape])
+            arguments.random_base = random_base(arguments.shape, arguments.random_base or arguments.folder / "base")
         write_rows(arguments.folder / "i.jsonl", base_of(arguments), arguments.length, arguments.batch_size * 4)
         compare(arguments)
 
@@ -75,12 +64,13 @@ def compare(arguments: argparse.Namespace) -> None:
         f"{arguments.shape}, NF4, batch {arguments.batch_size} x {arguments.length}, {arguments.steps} steps, "
         f"median of {arguments.rounds}; {runs['trl'][0]['device']}"
     )
-    say("            tokens/s   peak GiB   last loss")
+    say("            tokens/s   peak GiB   reserved   last loss")
     speed = {}
     for name, measured in runs.items():
         speed[name] = statistics.median(run["tokens"] / run["seconds"] for run in measured)
         peak = max(run["peak_gib"] for run in measured)
-        say(f"{name:10}  {speed[name]:8.1f}   {peak:8.2f}   {measured[0]['loss']:9.4f}")
+        reserved = max(run["reserved_gib"] for run in measured)
+        say(f"{name:10}  {speed[name]:8.1f}   {peak:8.2f}   {reserved:8.2f}   {measured[0]['loss']:9.4f}")
     ratio = speed["fintunnel"] / speed["trl"]
     say(f"fintunnel / trl: {ratio:.2f}  (bar: {SPEED_BAR:.1f}: {'met' if ratio >= SPEED_BAR else 'NOT met'})")
     if arguments.shape == "deepseek-7b":
@@ -95,6 +85,8 @@ def in_process(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "bench.train", "--child", name, "--folder", str(arguments.folder)]
     command += ["--shape", arguments.shape, "--steps", str(arguments.steps)]
     command += ["--batch-size", str(arguments.batch_size), "--length", str(arguments.length)]
+    if arguments.random_base:
+        command += ["--random-base", str(arguments.random_base)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", env={**os.environ, "PYTHONUTF8": "1"})
     if done.returncode != 0:
         raise SystemExit(f"{name} failed: {done.stderr[-3000:]}")
@@ -117,6 +109,7 @@ def with_fintunnel(arguments: argparse.Namespace) -> dict[str, Any]:
     bare = {"accumulation": 1, "eval_rows": 0, "save_steps": 10_000}
     recipe = load_recipe(preset, {**sizes, **bare, "learning_rate": 2e-4})
     out = arguments.folder / f"adapter-{os.getpid()}"
+    begins = step_clock()
     train(
         TrainOptions(
             data=arguments.folder / "i.jsonl",
@@ -130,10 +123,12 @@ def with_fintunnel(arguments: argparse.Namespace) -> dict[str, Any]:
     assert info is not None
     history = [json.loads(line) for line in (out / "log_history.jsonl").read_text(encoding="utf-8").splitlines()]
     return {
-        "tokens": max(entry.get("num_tokens", 0) for entry in history),
-        "seconds": history[-1]["train_runtime"],
+        "tokens": timed_tokens(history, begins),
+        "seconds": begins[-1] - begins[1],
         "peak_gib": info.peak_memory_gib,
+        "reserved_gib": reserved_gib(),
         "estimated_gib": info.estimated_gib["peak"],
+        "estimated_parts": {name: size for name, size in info.estimated_gib.items() if name != "peak"},
         "loss": info.last_loss,
         "device": info.device,
     }
@@ -197,22 +192,49 @@ def with_plain_trl(arguments: argparse.Namespace) -> dict[str, Any]:
             r=8, lora_alpha=16, lora_dropout=0.05, target_modules="all-linear", task_type="CAUSAL_LM"
         ),
     )
+    begins = step_clock()
     trainer.train()
     history = trainer.state.log_history
     return {
-        "tokens": max(entry.get("num_tokens", 0) for entry in history),
-        "seconds": history[-1]["train_runtime"],
+        "tokens": timed_tokens(history, begins),
+        "seconds": begins[-1] - begins[1],
         "peak_gib": peak_memory_gib("cuda:0" if on_gpu else "cpu"),
+        "reserved_gib": reserved_gib(),
         "loss": [entry["loss"] for entry in history if "loss" in entry][-1],
         "device": torch.cuda.get_device_name(0) if on_gpu else "cpu",
     }
+
+
+def step_clock() -> list[float]:
+    """A list to which every step of a trainer adds when it began, the step before being over: its loss was logged."""
+    from trl import SFTTrainer
+
+    step, begins = SFTTrainer.training_step, list[float]()
+
+    def timed(*arguments: Any, **keywords: Any) -> Any:
+        begins.append(time.perf_counter())
+        return step(*arguments, **keywords)
+
+    SFTTrainer.training_step = timed
+    return begins
+
+
+def timed_tokens(history: list[dict[str, Any]], begins: list[float]) -> float:
+    """Of all steps but the first and the last; all have equally many."""
+    return float(max(entry.get("num_tokens", 0) for entry in history) / len(begins) * (len(begins) - 2))
+
+
+def reserved_gib() -> float:
+    import torch
+
+    return float(torch.cuda.max_memory_reserved()) / 2**30 if torch.cuda.is_available() else 0.0
 
 
 # --- what they are given ----------------------------------------------------------------------------
 
 
 def base_of(arguments: argparse.Namespace) -> str:
-    return "embedded" if arguments.shape == "embedded" else str(arguments.folder / "base")
+    return "embedded" if arguments.shape == "embedded" else str(arguments.random_base)
 
 
 def write_rows(path: Path, base: str, length: int, count: int) -> None:
@@ -230,20 +252,6 @@ def write_rows(path: Path, base: str, length: int, count: int) -> None:
         row["input"] += "黄金价格波动。"
     row["input"] = row["input"][:-7]
     path.write_text((json.dumps(row, ensure_ascii=False) + "\n") * count, encoding="utf-8")
-
-
-def write_random_base(folder: Path, shape: dict[str, int]) -> None:
-    """A causal LM of a shape with random bf16 weights, and the embedded base's tokenizer."""
-    import torch
-    from fintunnel_training.base import load_tokenizer, resolve_base
-    from transformers import AutoModelForCausalLM, LlamaConfig
-
-    config = LlamaConfig(**shape, max_position_embeddings=4096, tie_word_embeddings=False)
-    torch.set_default_dtype(torch.bfloat16)
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = AutoModelForCausalLM.from_config(config)
-    model.save_pretrained(folder)
-    load_tokenizer(resolve_base("embedded")).save_pretrained(folder)
 
 
 def say(text: str) -> None:

@@ -10,10 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from fintunnel.prompt import BEIJING, CountTokens, render_prompt
-from fintunnel.wire import NewsRequest
-from fintunnel_training.dataset.cleaning import reason_to_drop
-from fintunnel_training.dataset.sources.database import read_database
-from fintunnel_training.dataset.sources.records import Event
+from fintunnel.wire import Figures, NewsRequest
 from fintunnel_training.dataset.sources.sample_database import build_sample_database
 
 __all__ = ["BESIDE_THE_CHECKOUT", "Headlines", "read_headlines"]
@@ -49,37 +46,48 @@ class Headlines:
 
 
 def read_headlines(
-    database: Path | None, count: int, count_tokens: CountTokens, *, most_tokens: int, seed: int = 0
+    source: Path | None, count: int, count_tokens: CountTokens, *, most_tokens: int, seed: int = 0
 ) -> Headlines:
-    """`count` single pieces of news whose prompts have at most `most_tokens`, without the market around them; from the
-    sample database where `database` is None. Flashes if there are enough of them, else calendar entries too.
+    """`count` single pieces of news whose prompts have at most `most_tokens`, without the market around them: from a
+    text file, one a line, or from a database, from the sample database where `source` is None. Of a database, flashes
+    if there are enough of them, else calendar entries too.
 
     Raises:
         SystemExit: there are fewer.
     """
-    if database is None:
-        with tempfile.TemporaryDirectory(prefix="fintunnel-bench-") as folder:
-            sample = Path(folder) / "sample.db"
-            build_sample_database(sample)
-            events, source = read_database(sample).events, "sample database"
+    if source is not None and source.suffix == ".txt":
+        requests = [_request(line) for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
+        random.Random(seed).shuffle(requests)
+        name = "text file"
     else:
-        events, source = read_database(database).events, "database"
-    events = [event for event in events if reason_to_drop(event) is None]
-    random.Random(seed).shuffle(events)
-    flashes = [event for event in events if event.kind == "flash"]
+        requests, name = _from_database(source, count, seed), "database" if source else "sample database"
     kept: list[NewsRequest] = []
     lengths: list[int] = []
-    for event in flashes if len(flashes) >= 2 * count else events:
-        request = _request(event)
+    for request in requests:
         tokens = count_tokens(render_prompt(request).messages())
         if tokens <= most_tokens:
             kept.append(request)
             lengths.append(tokens)
         if len(kept) == count:
-            return Headlines(kept, lengths, source)
-    raise SystemExit(f"only {len(kept)} headlines of at most {most_tokens} tokens in the {source}")
+            return Headlines(kept, lengths, name)
+    raise SystemExit(f"only {len(kept)} headlines of at most {most_tokens} tokens in the {name}")
 
 
-def _request(event: Event) -> NewsRequest:
+def _from_database(database: Path | None, count: int, seed: int) -> list[NewsRequest]:
+    # Only here: a GPU's machine need not have what reads databases.
+    from fintunnel_training.dataset.cleaning import reason_to_drop
+    from fintunnel_training.dataset.sources.database import read_database
+
+    with tempfile.TemporaryDirectory(prefix="fintunnel-bench-") as folder:
+        if database is None:
+            database = Path(folder) / "sample.db"
+            build_sample_database(database)
+        events = [event for event in read_database(database).events if reason_to_drop(event) is None]
+    random.Random(seed).shuffle(events)
+    flashes = [event for event in events if event.kind == "flash"]
+    return [_request(event.text, event.figures) for event in (flashes if len(flashes) >= 2 * count else events)]
+
+
+def _request(text: str, figures: Figures | None = None) -> NewsRequest:
     # With a time, as the requests that are asked have one: the length is that of the prompt as asked.
-    return NewsRequest(text=event.text, published_at=_MONDAY, importance=1, figures=event.figures)
+    return NewsRequest(text=text, published_at=_MONDAY, importance=1, figures=figures)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from fintunnel_training.base import resolve_base
 from fintunnel_training.dataset.sources.sample_database import build_sample_database
 
-from bench.train import SHAPES, write_random_base
+from bench.random_base import SHAPES, random_base
 from run import DEMO_TRAINING
 
 __all__ = ["Served", "merge", "random_shape", "trained"]
@@ -50,15 +49,9 @@ def merge(served: Served, folder: Path) -> Path:
     return merged
 
 
-def random_shape(shape: str, folder: Path) -> Served:
+def random_shape(shape: str, base: Path, folder: Path) -> Served:
     """A base of a shape with random weights, and a random adapter on all its linear layers."""
-    base = folder / "base"
-    # In a process of its own, which takes its GPU memory with it.
-    writer = multiprocessing.get_context("spawn").Process(target=write_random_base, args=(base, SHAPES[shape]))
-    writer.start()
-    writer.join()
-    if writer.exitcode != 0:
-        raise SystemExit(f"writing a base of shape {shape} failed: {writer.exitcode}")
+    random_base(shape, base)
     _write_random_adapter(folder / "adapter", base, SHAPES[shape])
     return Served(str(base), folder / "adapter", verified=False)
 

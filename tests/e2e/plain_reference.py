@@ -34,6 +34,9 @@ class PlainReference:
         self.model: Any = PeftModel.from_pretrained(self.base.model, str(adapter), autocast_adapter_dtype=False)
         if exact:
             self.model.float()
+        for name, parameter in self.model.named_parameters():
+            if "lora_" in name:  # computes as the base does, whatever it was saved in
+                parameter.data = parameter.data.to(self.base.model.dtype)
         self.model.eval()
         self._known: dict[tuple[tuple[int, ...], str | None], Any] = {}
 
@@ -79,8 +82,8 @@ class PlainReference:
         tokens = prompt_tokens(self.tokenizer, messages, prefix)
         with torch.inference_mode(), self._adapter(adapter):
             whole = self.model.generate(
-                input_ids=torch.tensor([tokens]),
-                attention_mask=torch.ones(1, len(tokens), dtype=torch.long),
+                input_ids=torch.tensor([tokens], device=self.base.device),
+                attention_mask=torch.ones(1, len(tokens), dtype=torch.long, device=self.base.device),
                 max_new_tokens=max_tokens,
                 do_sample=False,
             )
@@ -95,8 +98,9 @@ class PlainReference:
     def _pass(self, tokens: tuple[int, ...], adapter: str | None) -> Any:
         with torch.inference_mode(), self._adapter(adapter):
             core = self.model.base_model.model
-            hidden = core.model(input_ids=torch.tensor([list(tokens)]), use_cache=False).last_hidden_state[0, -1]
-            return core.lm_head.weight.float() @ hidden.float()
+            ids = torch.tensor([list(tokens)], device=self.base.device)
+            hidden = core.model(input_ids=ids, use_cache=False).last_hidden_state[0, -1]
+            return (core.lm_head.weight.float() @ hidden.float()).cpu()
 
     def _adapter(self, adapter: str | None) -> Any:
         return self.model.disable_adapter() if adapter is None else nullcontext()
