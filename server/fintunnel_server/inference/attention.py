@@ -89,5 +89,6 @@ def _attend(
             attn_mask=mask.repeat(shared_by, 1)[None, None],
             scale=scaling,
         )
-        result[begin:end] = attended.view(heads, end - begin, width).transpose(0, 1)
+        # Not a view: some kernels give their result in another order of dimensions.
+        result[begin:end] = attended.reshape(heads, end - begin, width).transpose(0, 1)
     return result[None], None
