@@ -19,6 +19,7 @@ from fintunnel_server.routes.admin import admin_router
 from fintunnel_server.routes.analyses import analyses_router
 from fintunnel_server.routes.document import document_router
 from fintunnel_server.routes.openai import openai_router
+from fintunnel_server.routes.pages import pages_router
 from fintunnel_server.routes.probes import metrics_router, probes_router
 from fintunnel_server.running.drain import Drain
 from fintunnel_server.running.metrics import Metrics
@@ -67,6 +68,7 @@ def create_app(
         self_test.cancel()
         await engine.close()
 
+    # FastAPI's own /docs takes its assets from a CDN that many of the users cannot reach; ours is beside the page.
     app = FastAPI(title="FinTunnel", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False  # a redirect would send callers to whatever Host they named
     add_error_handlers(app)
@@ -78,6 +80,8 @@ def create_app(
     routers.append(document_router(app, with_keys=bool(service.keys)))
     for router in routers:
         app.include_router(router, dependencies=guarded)
+    if settings.page:
+        app.include_router(pages_router())
 
     # The last one added runs first: the refusals of the others have an id, a line in the log, and the headers.
     app.add_middleware(LimitBody, max_bytes=_body_limits(routers, settings.max_body_bytes))

@@ -47,6 +47,9 @@ def _serve(
     connection_file: Annotated[
         Path | None, typer.Option(help="把公开地址写进这个 JSON 文件，可以在 Drive 上；与 --tunnel 一起用")
     ] = None,
+    page: Annotated[
+        bool | None, typer.Option("--page/--no-page", help="浏览器页面（/ 和 /docs）；默认看 FINTUNNEL_PAGE，没设就开")
+    ] = None,
     allow_unverified: Annotated[bool, typer.Option(help="接受没有 manifest.json 的适配器")] = False,
 ) -> None:
     """加载 4-bit 基座与适配器，提供 /analyze 和 /v1/chat/completions。"""
@@ -60,6 +63,8 @@ def _serve(
     from fintunnel_server.starting import ModelOptions, start_engine
 
     settings = load_settings()
+    if page is not None:
+        settings.page = page
     options = ModelOptions(
         base=base,
         adapters=adapter or [],

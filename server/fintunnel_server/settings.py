@@ -38,6 +38,8 @@ class ServerSettings(BaseSettings):
     """for a request to arrive whole"""
     request_timeout: float = Field(120.0, gt=0, allow_inf_nan=False, validation_alias="FINTUNNEL_REQUEST_TIMEOUT")
     """seconds from a request's arrival to the end of its answer"""
+    page: bool = Field(True, validation_alias="FINTUNNEL_PAGE")
+    """the web page at `/` and Swagger UI at `/docs`"""
     drain_seconds: float = Field(30.0, ge=0, le=3600, validation_alias="FINTUNNEL_DRAIN_SECONDS")
     """for what is under way when the server is told to stop"""
     log_format: LogFormat = Field("text", validation_alias="FINTUNNEL_LOG_FORMAT")
