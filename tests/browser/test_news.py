@@ -12,6 +12,8 @@ from tests.browser.conftest import OpenPage
 from tests.browser.two_models import BASE_TEXT, TUNED_TEXT, TwoModels
 from tests.live_app import LiveApp, run_app
 
+pytestmark = pytest.mark.browser
+
 HEADLINE = "某国央行宣布维持基准利率不变"
 
 
@@ -64,7 +66,7 @@ def test_base_and_tuned_stand_beside_each_other_with_what_differs(open_page: Ope
     page.shot("03-comparison")
 
 
-def test_fields_become_the_request_percent_as_fractions(open_page: OpenPage, app: LiveApp, models: TwoModels) -> None:
+def test_fields_become_the_request_percent_as_fractions(open_page: OpenPage, app: LiveApp) -> None:
     page = open_page(app.url)
     page.use_key()
     page.page.fill("[name=text]", HEADLINE)

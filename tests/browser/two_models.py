@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from fintunnel.prompt import Message
@@ -36,9 +37,11 @@ class TwoModels(InstantEngine):
     )
     asked: list[list[Message]] = field(default_factory=list)
 
-    def open(
+    @asynccontextmanager
+    async def open(
         self, messages: list[Message], *, adapter: str | None, answer_tokens: int, shared: str = ""
-    ) -> AbstractAsyncContextManager[InstantConversation]:
+    ) -> AsyncIterator[InstantConversation]:
         self.asked.append(messages)
         opened = super().open if adapter is not None else self.base.open
-        return opened(messages, adapter=adapter, answer_tokens=answer_tokens, shared=shared)
+        async with opened(messages, adapter=adapter, answer_tokens=answer_tokens, shared=shared) as conversation:
+            yield conversation

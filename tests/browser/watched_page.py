@@ -46,8 +46,8 @@ class WatchedPage:
 
     # --- what a person does --------------------------------------------------------------------------
 
-    def one(self, selector: str) -> Locator:
-        return self.page.locator(selector)
+    def one(self, selector: str, *, has_text: str | None = None) -> Locator:
+        return self.page.locator(selector, has_text=has_text)
 
     def use_key(self, key: str = "right-key") -> None:
         self.page.fill("#key", key)

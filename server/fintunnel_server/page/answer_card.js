@@ -123,11 +123,16 @@ export class AnswerCard {
     return element(
       "footer",
       {},
-      element("p", {}, timing),
-      element("p", {}, `${t("tokens", { prompt, completion })} · ${name}`),
+      element("p", {}, ...unbroken(timing)),
+      element("p", {}, ...unbroken(`${t("tokens", { prompt, completion })} · ${name}`)),
       element("p", {}, answer.id),
     );
   }
+}
+
+/** @param {string} line parts between dots @returns {(Node | string)[]} no line break within a part */
+function unbroken(line) {
+  return line.split(" · ").flatMap((part, index) => [index ? " · " : "", element("span", {}, part)]);
 }
 
 /** @param {number} value @returns {string} */

@@ -21,19 +21,19 @@ export function newsView(analysis, other) {
     );
     return field(t(name), badge, given ? bars : null);
   });
-  return [...fields, signalsView(analysis), meaning(analysis)];
+  return [...fields, signalsView(analysis, other), meaning(analysis)];
 }
 
-/** @param {any} analysis @returns {HTMLElement} */
-function signalsView(analysis) {
-  if (!analysis.signals) return field(t("signals"), element("span", { class: "hint" }, t("no_signals")), []);
+/** @param {any} analysis @param {any} other @returns {HTMLElement} */
+function signalsView(analysis, other) {
+  if (!analysis.signals) return element("h3", {}, element("span", {}, t("signals")), element("span", { class: "hint" }, t("no_signals")));
   const badges = SIGNALS.map((name) => {
     const on = analysis.signals.includes(name);
     return element("span", { class: `label signal ${on ? "on" : "off"}` }, `${t(name)}：${t(on ? "signal_yes" : "signal_no")}`);
   });
   const given = analysis.signal_probs;
   const bars = SIGNALS.map((name) =>
-    bar(t(name), given?.[name], { kind: "signal", chosen: analysis.signals.includes(name) }),
+    bar(t(name), given?.[name], { kind: "signal", chosen: analysis.signals.includes(name), before: other?.signal_probs?.[name] }),
   );
   return field(t("signals"), element("span", { class: "badges" }, ...badges), given ? bars : null);
 }

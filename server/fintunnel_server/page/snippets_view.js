@@ -24,13 +24,14 @@ export function startSnippets(details, requestForm) {
   requestForm.form.addEventListener("input", draw);
   one("#model").addEventListener("change", draw);
   document.addEventListener("redraw", draw);
+  draw();
 
   function draw() {
-    if (!details.open) return;
     name.textContent = t("snippet_language");
     copy.textContent = t("copy");
     note.textContent = t("snippet_key");
     said.textContent = "";
+    if (!details.open) return;
     const request = requestForm.read(false);
     copy.disabled = !request;
     const model = chosenModels().at(-1);

@@ -37,6 +37,7 @@ async function show() {
     dom_id: "#swagger",
     validatorUrl: null, // else the document's address would go to a service on the internet
     deepLinking: false,
+    showMutatedRequest: false, // the curl line that it shows is without the key
     requestInterceptor: withKey,
   });
 }
