@@ -34,7 +34,7 @@ export function startHistory(show) {
     const { request, answers } = entry;
     const labels = answers.map(({ model, answer }) => {
       const said = answer.task === "news" ? `${t(answer.impact)} · ${t(answer.direction)}` : answer.citations.map((index) => `[${index + 1}]`).join(" ") || "–";
-      return element("span", { class: "badge" }, `${modelTitle(model)}：${said}`);
+      return element("span", { class: "badge" }, t("pair", { name: modelTitle(model), value: said }));
     });
     return element(
       "article",

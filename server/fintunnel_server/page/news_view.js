@@ -29,7 +29,8 @@ function signalsView(analysis, other) {
   if (!analysis.signals) return element("h3", {}, element("span", {}, t("signals")), element("span", { class: "hint" }, t("no_signals")));
   const badges = SIGNALS.map((name) => {
     const on = analysis.signals.includes(name);
-    return element("span", { class: `label signal ${on ? "on" : "off"}` }, `${t(name)}：${t(on ? "signal_yes" : "signal_no")}`);
+    const text = t("pair", { name: t(name), value: t(on ? "signal_yes" : "signal_no") });
+    return element("span", { class: `label signal ${on ? "on" : "off"}` }, text);
   });
   const given = analysis.signal_probs;
   const bars = SIGNALS.map((name) =>

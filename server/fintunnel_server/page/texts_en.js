@@ -82,6 +82,7 @@ export const en = {
   no_signals: "not judged without the market before",
   signal_yes: "yes",
   signal_no: "no",
+  pair: "{name}: {value}",
   no_probabilities: "the backend gives no probabilities",
   rationale: "Rationale",
   no_rationale: "(none was asked for)",

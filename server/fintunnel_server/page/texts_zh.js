@@ -81,6 +81,7 @@ export const zh = {
   no_signals: "没有给行情，不判断",
   signal_yes: "是",
   signal_no: "否",
+  pair: "{name}：{value}",
   no_probabilities: "后端不给概率",
   rationale: "依据",
   no_rationale: "（没有要求写依据）",
