@@ -6,7 +6,7 @@ const MAX_ITEMS = 64; // of the route
 const MAX_BYTES = 200_000; // below the server's limit for a body, 256 KiB
 const FIRST_ITEMS = 8;
 const [QUICK_MS, SLOW_MS] = [4_000, 15_000]; // proxies give up on an answer after a minute or two
-const TRIES_WHEN_BUSY = 5;
+const TRIES_WHEN_BUSY = 8;
 
 /**
  * @param {object[]} requests
@@ -16,10 +16,22 @@ const TRIES_WHEN_BUSY = 5;
  */
 export async function runBatch(requests, { signal, result, waiting }) {
   let size = FIRST_ITEMS;
+  let busy = 0;
   for (let begin = 0; begin < requests.length; ) {
     const items = chunk(requests, begin, size);
     const began = performance.now();
-    const answer = await askPatiently({ items }, signal, waiting);
+    let answer;
+    try {
+      answer = await ask("/analyze/batch", { items }, signal);
+    } catch (error) {
+      if (!(error instanceof Failure && error.status === 429) || ++busy === TRIES_WHEN_BUSY) throw error;
+      size = Math.max(size >> 1, 1); // each item counts against a rate that may be below a whole chunk
+      const seconds = error.retryAfter ?? 2;
+      waiting(seconds);
+      await pause(seconds * 1000, signal);
+      continue;
+    }
+    busy = 0;
     if (answer.results?.length !== items.length) throw new Failure("foreign", { status: 200 });
     answer.results.forEach((each, index) => result(begin + index, each));
     begin += items.length;
@@ -39,20 +51,6 @@ function chunk(requests, begin, size) {
     end += 1;
   }
   return requests.slice(begin, end);
-}
-
-/** @param {object} body @param {AbortSignal} signal @param {(seconds: number) => void} waiting */
-async function askPatiently(body, signal, waiting) {
-  for (let left = TRIES_WHEN_BUSY; ; left--) {
-    try {
-      return await ask("/analyze/batch", body, signal);
-    } catch (error) {
-      if (!(error instanceof Failure && error.status === 429) || left === 1) throw error;
-      const seconds = error.retryAfter ?? 2;
-      waiting(seconds);
-      await pause(seconds * 1000, signal);
-    }
-  }
 }
 
 /** @param {number} milliseconds @param {AbortSignal} signal @returns {Promise<void>} */
