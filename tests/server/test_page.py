@@ -6,13 +6,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fintunnel_server import page_routes
+from fintunnel_server.routes import pages
 from fintunnel_server.settings import load_settings
 
 from tests.instant_engine import InstantEngine
 from tests.live_app import LiveApp, run_app
 
-PAGE = Path(page_routes.__file__).parent / "page"
+PAGE = Path(pages.__file__).parent / "page"
 
 
 @pytest.fixture
