@@ -7,66 +7,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import uvicorn
-from fintunnel.prompt import Message
 from fintunnel_server.app import create_app
-from fintunnel_server.engine import AdapterInfo, EngineInfo, Field, Scores, Work
 from fintunnel_server.settings import load_settings
 
-_PIECE = "金"
-
-
-class InstantEngine:
-    """All labels are equally likely; a text is as long as it may be, in one piece a token."""
-
-    info = EngineInfo(base="instant", adapters={"tuned": AdapterInfo()}, default_adapter="tuned", context_tokens=4096)
-
-    def count_tokens(self, messages: list[Message]) -> int:
-        return sum(len(message["content"]) for message in messages)
-
-    @asynccontextmanager
-    async def open(
-        self, messages: list[Message], *, adapter: str | None, answer_tokens: int, shared: str = ""
-    ) -> AsyncIterator[InstantConversation]:
-        del adapter, answer_tokens, shared
-        yield InstantConversation(Work(prompt_tokens=self.count_tokens(messages)))
-
-    async def check(self) -> None:
-        return None
-
-    async def close(self) -> None:
-        return None
-
-
-@dataclass
-class InstantConversation:
-    work: Work
-
-    async def score(self, fields: Sequence[Field]) -> list[Scores]:
-        return [
-            Scores(next(iter(field.choices)), dict.fromkeys(field.choices, 1 / len(field.choices))) for field in fields
-        ]
-
-    async def write(
-        self,
-        prefix: str,
-        *,
-        max_tokens: int,
-        in_json_string: bool = False,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> AsyncIterator[str]:
-        del prefix, in_json_string, temperature, seed
-        for _ in range(max_tokens):
-            self.work.completion_tokens += 1
-            yield _PIECE
-
-    def write_json(self, schema: Mapping[str, object], *, max_tokens: int) -> AsyncIterator[str]:
-        raise NotImplementedError
+from tests.instant_engine import InstantEngine
 
 
 def main() -> None:
@@ -74,7 +20,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)  # a line for each request, as `serve` writes
-    app = create_app(load_settings(), InstantEngine())
+    # All labels are equally likely; a text is as long as it may be, in one piece a token.
+    engine = InstantEngine(text="金", endless=True, context_tokens=4096, remembers=False)
+    app = create_app(load_settings(), engine)
     uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_config=None, server_header=False)
 
 

@@ -15,7 +15,14 @@ from fintunnel.wire import ErrorBody, ErrorCode, ErrorDetail
 from fintunnel_training.errors import AdapterError
 from starlette.exceptions import HTTPException
 
-from fintunnel_server.errors import EngineBusy, EngineFull, UpstreamError, UpstreamOverloaded
+from fintunnel_server.errors import (
+    EngineBusy,
+    EngineFull,
+    SamplingRejected,
+    SchemaRejected,
+    UpstreamError,
+    UpstreamOverloaded,
+)
 
 __all__ = ["ApiError", "add_error_handlers", "error_body", "error_response", "internal_error", "request_id"]
 
@@ -92,6 +99,8 @@ def add_error_handlers(app: FastAPI) -> None:
         AdapterError,
         EngineBusy,
         EngineFull,
+        SamplingRejected,
+        SchemaRejected,
         UpstreamError,
         RequestValidationError,
         HTTPException,
@@ -113,6 +122,10 @@ def _known(error: Exception) -> ApiError | None:
             return ApiError(429, ErrorCode.QUEUE_FULL, str(error), retry_after=error.retry_after)
         case EngineFull():
             return ApiError(503, ErrorCode.NO_CAPACITY, str(error), retry_after=5.0)
+        case SamplingRejected():
+            return ApiError(422, ErrorCode.INVALID_REQUEST, str(error), error.param)
+        case SchemaRejected():  # the schemas of `tools` are refused with that name by who reads them
+            return ApiError(422, ErrorCode.INVALID_REQUEST, str(error), "response_format")
         case UpstreamError():
             logger.warning("upstream: %s %s", error, error.detail)
             retry_after = error.retry_after if isinstance(error, UpstreamOverloaded) else None

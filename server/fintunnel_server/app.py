@@ -12,13 +12,9 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from fintunnel.wire import (
-    BASE_ADAPTER,
-    DEFAULT_MODEL_NAME,
     AdapterLoad,
     AdapterLoaded,
     AnalyzeRequest,
-    ChatCompletion,
-    ChatRequest,
     ErrorCode,
     NewsAnalysis,
     NewsRequest,
@@ -31,11 +27,12 @@ from fintunnel_server.analyze import analyze
 from fintunnel_server.api_errors import ApiError, add_error_handlers
 from fintunnel_server.engine import Engine
 from fintunnel_server.limits import until_gone
-from fintunnel_server.openai_api import complete_chat
+from fintunnel_server.model_names import adapter_of
+from fintunnel_server.openai_routes import openai_router
 from fintunnel_server.progress import Progress
 from fintunnel_server.security import LimitBody, TagRequest, require_key
 from fintunnel_server.settings import ServerSettings
-from fintunnel_server.sse import analysis_events
+from fintunnel_server.sse import stream_analysis
 
 __all__ = ["create_app"]
 
@@ -68,6 +65,7 @@ def create_app(
     app.include_router(_open_routes(engine, ready))
     guarded = [Depends(require_key(settings.api_key))]
     app.include_router(_routes(settings, engine), dependencies=guarded)
+    app.include_router(openai_router(settings, engine), dependencies=guarded)
     if load_adapter is not None and settings.adapter_root is not None:
         app.include_router(_admin_routes(settings.adapter_root, load_adapter), dependencies=guarded)
     return app
@@ -97,30 +95,16 @@ def _routes(settings: ServerSettings, engine: Engine) -> APIRouter:
 
     @router.post("/analyze")
     async def analyze_one(body: Annotated[AnalyzeRequest, Body()], request: Request) -> NewsAnalysis | ReportAnswer:
-        adapter = _adapter(engine, body.adapter, param="adapter")
+        adapter = adapter_of(engine, body.adapter, param="adapter")
         progress = Progress(settings.request_timeout)
         parts = analyze(body, engine, adapter=adapter, max_prompt_tokens=settings.max_prompt_tokens)
         return await until_gone(request, progress.last(parts))
 
     @router.post("/analyze/stream")
     async def analyze_stream(body: Annotated[AnalyzeRequest, Body()], request: Request) -> StreamingResponse:
-        adapter = _adapter(engine, body.adapter, param="adapter")
+        adapter = adapter_of(engine, body.adapter, param="adapter")
         parts = analyze(body, engine, adapter=adapter, max_prompt_tokens=settings.max_prompt_tokens)
-        return StreamingResponse(
-            analysis_events(request, Progress(settings.request_timeout), parts),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
-
-    @router.post("/v1/chat/completions")
-    async def chat(body: ChatRequest, request: Request) -> ChatCompletion:
-        name = None if body.model == DEFAULT_MODEL_NAME else body.model
-        adapter = _adapter(engine, name, param="model")
-        progress = Progress(settings.request_timeout)
-        completion = complete_chat(
-            body, engine, adapter=adapter, max_prompt_tokens=settings.max_prompt_tokens, progress=progress
-        )
-        return await until_gone(request, completion)
+        return await stream_analysis(request, Progress(settings.request_timeout), parts)
 
     return router
 
@@ -140,19 +124,6 @@ def _admin_routes(root: Path, load_adapter: Callable[[str, Path], None]) -> APIR
         return AdapterLoaded(name=body.name)
 
     return router
-
-
-def _adapter(engine: Engine, name: str | None, *, param: str) -> str | None:
-    """The adapter that a request's name means; None is the bare base."""
-    info = engine.info
-    if name is None:
-        return info.default_adapter
-    if name == BASE_ADAPTER and info.has_base:
-        return None
-    if name not in info.adapters:
-        known = "、".join([*info.adapters, *([BASE_ADAPTER] if info.has_base else [])])
-        raise ApiError(404, ErrorCode.UNKNOWN_MODEL, f"没有这个模型，可用的是：{known}", param)
-    return name
 
 
 async def _self_test(settings: ServerSettings, engine: Engine, ready: asyncio.Event) -> None:
