@@ -146,7 +146,9 @@ def _invalid(error: RequestValidationError) -> ApiError:
     # The location and the rule, never the input: what a caller sent is not echoed.
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "news", "report"))
     if first["type"].startswith("union_tag"):
-        where, rule = "task", '应为 "news" 或 "report"'
+        field = str(first["ctx"]["discriminator"]).strip("'")
+        where = f"{where}.{field}" if where else field
+        rule = '应为 "news" 或 "report"' if field == "task" else "没有这一种"
     else:
         rule = first["msg"]
     return ApiError(422, ErrorCode.INVALID_REQUEST, f"{where or '请求体'}：{rule}", where or None)
