@@ -135,8 +135,8 @@ def _message(message: ChatRequestMessage, functions: Mapping[str, str]) -> Messa
             return {"role": "system", "content": text}
         case UserMessage():
             return {"role": "user", "content": text}
-        case ToolMessage(tool_call_id=number):
-            return {"role": "user", "content": f"函数 {functions.get(number, '')} 的结果：{text}"}
+        case ToolMessage(tool_call_id=number, name=name):
+            return {"role": "user", "content": f"函数 {functions.get(number) or name or '调用'} 的结果：{text}"}
         case AssistantMessage(tool_calls=calls):
             called = [f"调用函数 {call.function.name}，参数：{call.function.arguments}" for call in calls or []]
             return {"role": "assistant", "content": _joined(text, *called)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -254,3 +255,19 @@ def test_llm(app: LiveApp, tmp_path: Path) -> None:
     }
     given = llm(HEADLINE, "--schema", json.dumps(schema))
     assert type(json.loads(given)["涨"]) is bool
+
+
+def _documented() -> list[str]:
+    return re.findall(
+        r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "openai.md").read_text("utf-8"), re.S
+    )
+
+
+@pytest.mark.parametrize("number", range(len(_documented())))
+def test_the_documents_examples_run(
+    app: LiveApp, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    monkeypatch.setenv("FINTUNNEL_URL", app.url)
+    monkeypatch.setenv("FINTUNNEL_API_KEY", "right-key")
+    exec(compile(_documented()[number], f"docs/openai.md, example {number}", "exec"), {"__name__": "example"})
+    assert capsys.readouterr().out.strip()

@@ -245,7 +245,7 @@ def test_a_full_queue_is_the_sdks_rate_limit(client: openai.OpenAI, engine: Inst
     engine.failure = EngineBusy("排队已满", retry_after=3.2)
     for stream in (False, True):
         with pytest.raises(openai.RateLimitError) as busy:
-            client.chat.completions.create(model="fintunnel", messages=USER, stream=stream)  # type: ignore[call-overload]
+            client.chat.completions.create(model="fintunnel", messages=USER, stream=stream)
         assert busy.value.response.headers["retry-after"] == "4"
 
 
@@ -298,3 +298,18 @@ def test_instructor_reads_plain_json(client: openai.OpenAI, engine: InstantEngin
     patched = instructor.from_openai(client, mode=instructor.Mode.JSON)
     assert patched.chat.completions.create(model="fintunnel", messages=USER, response_model=View).a == 1
     assert engine.samplings[0].json_schema == {"type": "object"}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_instructor_asks_again_in_the_same_conversation(client: openai.OpenAI, engine: InstantEngine) -> None:
+    import instructor
+    from instructor.core.exceptions import InstructorRetryException
+
+    engine.json = '{"a":"no number"}'
+    for mode in (instructor.Mode.TOOLS, instructor.Mode.JSON_SCHEMA):
+        engine.samplings.clear()
+        asked = len(engine.calls)
+        patched = instructor.from_openai(client, mode=mode)
+        with pytest.raises(InstructorRetryException, match="no number"):
+            patched.chat.completions.create(model="fintunnel", messages=USER, response_model=View, max_retries=2)
+        assert len(engine.calls) - asked >= 2  # not refused

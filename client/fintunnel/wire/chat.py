@@ -103,9 +103,12 @@ class AssistantMessage(_Strict):
 
 
 class ToolMessage(_Strict):
+    """`name` (which instructor sends): the function's, where no earlier message has the call."""
+
     role: Literal["tool"]
     content: Content
     tool_call_id: str = Field(max_length=200)
+    name: FunctionName | None = None
 
 
 ChatRequestMessage = Annotated[

@@ -3,8 +3,8 @@
 Schemas come from strangers, so three things are bounded. What may be compiled: no more than `_MAX_BYTES`, nothing
 fetched, and no conjunction of keywords, because llguidance intersects the regular expressions of both sides and whether
 that is empty takes time exponential in them, which none of its limits stops (19 patterns in an `allOf`: 3 minutes).
-What compiling costs, and what a step costs, by llguidance's own limits: about a millisecond for sane schemas, tens of
-them for the worst that were found; past them the reply fails, and nobody else's.
+What compiling costs, and what a step costs, by llguidance's own limits: some tenths of a millisecond for sane
+schemas, about ten for the worst that were found; past them the reply fails, and nobody else's.
 """
 
 from __future__ import annotations
