@@ -269,5 +269,6 @@ def test_the_documents_examples_run(
 ) -> None:
     monkeypatch.setenv("FINTUNNEL_URL", app.url)
     monkeypatch.setenv("FINTUNNEL_API_KEY", "right-key")
-    exec(compile(_documented()[number], f"docs/openai.md, example {number}", "exec"), {"__name__": "example"})
+    code = compile(_documented()[number], f"docs/openai.md, example {number}", "exec", dont_inherit=True)
+    exec(code, {"__name__": "__main__"})
     assert capsys.readouterr().out.strip()
