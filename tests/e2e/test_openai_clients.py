@@ -19,15 +19,7 @@ from pydantic import BaseModel, Field
 
 from tests.live_app import LiveApp, run_app
 
-pytestmark = [
-    pytest.mark.e2e,
-    # Notes of the clients' libraries to one another.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.e2e
 
 HEADLINE = "美联储宣布加息25个基点"
 USER: Any = [{"role": "user", "content": HEADLINE}]

@@ -290,7 +290,6 @@ class View(BaseModel):
     a: int
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_instructor_reads_plain_json(client: openai.OpenAI, engine: InstantEngine) -> None:
     """In this mode instructor asks for any JSON and describes the schema itself."""
     import instructor
@@ -300,7 +299,6 @@ def test_instructor_reads_plain_json(client: openai.OpenAI, engine: InstantEngin
     assert engine.samplings[0].json_schema == {"type": "object"}
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_instructor_asks_again_in_the_same_conversation(client: openai.OpenAI, engine: InstantEngine) -> None:
     import instructor
     from instructor.core.exceptions import InstructorRetryException
