@@ -40,13 +40,13 @@ _RULES = {
     "model_attributes_type": "应是 JSON 对象",
     "dataclass_type": "应是 JSON 对象",
     "none_required": "应是 null",
-    "union_tag_invalid": '应为 "news" 或 "report"',
-    "union_tag_not_found": '应为 "news" 或 "report"',
+    "union_tag_invalid": "应为 {expected_tags} 之一",
     "datetime_type": "应是时间，像 2025-08-01T20:30:00+08:00",
     "datetime_parsing": "应是时间，像 2025-08-01T20:30:00+08:00",
     "datetime_from_date_parsing": "应是时间，像 2025-08-01T20:30:00+08:00",
     "datetime_object_invalid": "应是时间，像 2025-08-01T20:30:00+08:00",
     "timezone_offset": "时区不对",
+    "union_tag_not_found": "缺少这一项",
     "recursion_loop": "嵌套得太深",
 }
 
@@ -56,7 +56,9 @@ def rule_in_chinese(error: Mapping[str, Any]) -> str:
     Args:
         error: one of a `ValidationError`'s `errors()`.
     """
-    if error["type"] == "value_error":  # one of our own validators, which speak Chinese
+    if error["type"] in ("value_error", "rule"):  # one of our own validators, which speak Chinese
         return str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "union_tag_not_found" and error["ctx"]["discriminator"] == "'task'":
+        return "应为 'news', 'report' 之一"
     rule = _RULES.get(error["type"])
     return rule.format_map(error.get("ctx", {})) if rule is not None else str(error["msg"])

@@ -17,7 +17,14 @@ from fintunnel.wire import ErrorBody, ErrorCode, ErrorDetail
 from fintunnel_training.errors import AdapterError
 from starlette.exceptions import HTTPException
 
-from fintunnel_server.errors import EngineBusy, EngineFull, UpstreamError, UpstreamOverloaded
+from fintunnel_server.errors import (
+    EngineBusy,
+    EngineFull,
+    SamplingRejected,
+    SchemaRejected,
+    UpstreamError,
+    UpstreamOverloaded,
+)
 
 __all__ = [
     "ApiError",
@@ -112,6 +119,8 @@ def add_error_handlers(app: FastAPI) -> None:
         AdapterError,
         EngineBusy,
         EngineFull,
+        SamplingRejected,
+        SchemaRejected,
         UpstreamError,
         RequestValidationError,
         HTTPException,
@@ -133,6 +142,10 @@ def _known(error: Exception) -> ApiError | None:
             return ApiError(429, ErrorCode.QUEUE_FULL, str(error), retry_after=error.retry_after)
         case EngineFull():
             return ApiError(503, ErrorCode.NO_CAPACITY, str(error), retry_after=5.0)
+        case SamplingRejected():
+            return ApiError(422, ErrorCode.INVALID_REQUEST, str(error), error.param)
+        case SchemaRejected():  # the schemas of `tools` are refused with that name by who reads them
+            return ApiError(422, ErrorCode.INVALID_REQUEST, str(error), "response_format")
         case UpstreamError():
             logger.warning("upstream: %s %s", error, error.detail)
             retry_after = error.retry_after if isinstance(error, UpstreamOverloaded) else None
@@ -152,7 +165,8 @@ def _invalid(error: RequestValidationError) -> ApiError:
         return ApiError(400, ErrorCode.INVALID_JSON, "请求体不是有效的 JSON")
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "news", "report"))
     if first["type"].startswith("union_tag"):
-        where = "task"
+        field = str(first["ctx"]["discriminator"]).strip("'")
+        where = f"{where}.{field}" if where else field
     return ApiError(422, ErrorCode.INVALID_REQUEST, f"{where or '请求体'}：{rule_in_chinese(first)}", where or None)
 
 

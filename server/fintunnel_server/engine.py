@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -11,7 +11,19 @@ from fintunnel.prompt import PROMPT_VERSION, Message
 from fintunnel.wire import HORIZON_MIN, Edges
 from fintunnel_training.calibration.calibration_file import Calibration
 
-__all__ = ["AdapterInfo", "Conversation", "Engine", "EngineInfo", "Field", "Occupancy", "Scores", "Work"]
+__all__ = [
+    "AdapterInfo",
+    "Conversation",
+    "Engine",
+    "EngineInfo",
+    "Field",
+    "Occupancy",
+    "Piece",
+    "Sampling",
+    "Scores",
+    "TokenLogprob",
+    "Work",
+]
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,39 @@ class Occupancy:
     pass_rows: Mapping[int, int] | None = None
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How a reply is chosen: greedily where `temperature` is 0. `top_p`: nucleus sampling, among the likeliest tokens
+    that hold so much probability. `top_logprobs`: how many alternatives are told with each token; None: no logprobs at
+    all. `json_schema`: what the reply has to satisfy, token by token; None: any text."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    top_logprobs: int | None = None
+    json_schema: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token with its log-probability, by the model's logits before temperature, `top_p` and schema. `raw`: its bytes,
+    None where the token alone is no text; `top`: the likeliest tokens in its place."""
+
+    text: str
+    logprob: float
+    raw: bytes | None
+    top: Sequence[TokenLogprob] = ()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a step adds to a reply. `tokens`: where logprobs were asked for; the first tokens of a character that has
+    several come with an empty text."""
+
+    text: str
+    tokens: Sequence[TokenLogprob] = ()
+
+
 class Conversation(Protocol):
     """One prompt and an answer in the making. It holds its place in the model from its first call until it is left;
     whatever it is doing then ends."""
@@ -99,18 +144,18 @@ class Conversation(Protocol):
         """Scores of each field, all in one pass. The choices of a field are scored over the trie of their tokens,
         renormalised at each branch, so that one of several tokens is not punished."""
 
-    def write(
-        self,
-        prefix: str,
-        *,
-        max_tokens: int,
-        in_json_string: bool = False,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> AsyncIterator[str]:
-        """Continue an answer that begins with `prefix`, piece by piece, greedily where temperature is 0, until the end
-        token or `max_tokens`. `in_json_string`: `prefix` has opened a JSON string; ends at its closing quote, and
-        what is given is the string's value, on one line."""
+    def write(self, prefix: str, *, max_tokens: int, in_json_string: bool = False) -> AsyncIterator[str]:
+        """Continue an answer that begins with `prefix`, piece by piece, greedily, until the end token or `max_tokens`.
+        `in_json_string`: `prefix` has opened a JSON string; ends at its closing quote, and what is given is the
+        string's value, on one line."""
+
+    def reply(self, *, max_tokens: int, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        """A whole answer from its beginning, until the end token, `max_tokens`, or the end of the JSON.
+
+        Raises:
+            SchemaRejected: the schema is invalid, not supported, or too costly.
+            SamplingRejected: this engine cannot choose so.
+        """
 
     def write_json(self, schema: Mapping[str, object], *, max_tokens: int) -> AsyncIterator[str]:
         """A whole answer that should satisfy a JSON schema: where `continues_answers` is false."""

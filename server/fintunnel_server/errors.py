@@ -5,6 +5,8 @@ ServerError
 ├── TunnelFailed
 ├── EngineBusy                  too many requests are waiting: 429
 ├── EngineFull                  the model's memory does not hold the request: 503
+├── SamplingRejected            the engine cannot choose tokens as it was asked: 422
+├── SchemaRejected              a JSON schema is invalid, not supported or too costly: 422
 └── UpstreamError               the server that does the model work failed: 503
     ├── UpstreamUnreachable     nobody answers there, or the connection broke
     ├── UpstreamOverloaded      it has too much to do: 503 with Retry-After
@@ -19,6 +21,8 @@ from fintunnel.errors import FinTunnelError
 __all__ = [
     "EngineBusy",
     "EngineFull",
+    "SamplingRejected",
+    "SchemaRejected",
     "ServerError",
     "SettingsError",
     "TunnelFailed",
@@ -59,6 +63,18 @@ class EngineBusy(ServerError):
 
 class EngineFull(ServerError):
     """The model's memory does not hold the request, or not at the moment."""
+
+
+class SamplingRejected(ServerError):
+    """The engine cannot choose tokens as it was asked. `param`: the field of the chat request that asks for it."""
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class SchemaRejected(ServerError):
+    """The JSON schema that a reply should satisfy is invalid, not supported, or would cost too much."""
 
 
 class UpstreamError(ServerError):

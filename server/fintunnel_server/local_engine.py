@@ -20,6 +20,7 @@ from fintunnel_server.inference.adapter_weights import read_weights
 from fintunnel_server.inference.cached_sequence import CachedSequence
 from fintunnel_server.inference.choice_trie import common_prefix
 from fintunnel_server.inference.conversation import LocalConversation, encode
+from fintunnel_server.inference.json_constraint import JsonConstraints
 from fintunnel_server.inference.model_pass import ModelPass
 from fintunnel_server.inference.scheduler import Scheduler
 
@@ -68,6 +69,7 @@ class LocalEngine:
         end = base.model.generation_config.eos_token_id
         tokens = {self._tokenizer.eos_token_id, *(end if isinstance(end, list) else [end])} - {None}
         self._end_tokens: frozenset[int] = frozenset(tokens)
+        self._constraints = JsonConstraints(self._tokenizer, self._end_tokens)
         self._shared: dict[str, list[int]] = {}
         self._info = EngineInfo(
             base=base.info.id,
@@ -141,7 +143,13 @@ class LocalEngine:
         )
         try:
             yield LocalConversation(
-                self._scheduler, self._tokenizer, self._end_tokens, sequence, prompt=prompt, text=text
+                self._scheduler,
+                self._tokenizer,
+                self._end_tokens,
+                sequence,
+                self._constraints,
+                prompt=prompt,
+                text=text,
             )
         finally:
             self._scheduler.leave(sequence)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fintunnel.wire import BASE_ADAPTER, DEFAULT_MODEL_NAME, ErrorCode, NewsRequest, ReportRequest
+from fintunnel.wire import DEFAULT_MODEL_NAME, NewsRequest, ReportRequest
 
 from fintunnel_server.analyze import Parts, analyze
-from fintunnel_server.api_errors import ApiError
 from fintunnel_server.engine import Engine
+from fintunnel_server.model_names import adapter_of
 from fintunnel_server.progress import Progress
 from fintunnel_server.running.drain import Drain
 from fintunnel_server.running.metrics import Metrics
@@ -46,12 +46,4 @@ class Service:
         Raises:
             ApiError: 404, there is none of this name.
         """
-        info = self.engine.info
-        if name is None or (param == "model" and name == DEFAULT_MODEL_NAME):
-            return info.default_adapter
-        if name == BASE_ADAPTER and info.has_base:
-            return None
-        if name not in info.adapters:
-            known = "、".join([*info.adapters, *([BASE_ADAPTER] if info.has_base else [])])
-            raise ApiError(404, ErrorCode.UNKNOWN_MODEL, f"没有这个模型，可用的是：{known}", param)
-        return name
+        return adapter_of(self.engine, None if name == DEFAULT_MODEL_NAME else name, param=param)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from functools import partial
+from typing import Any
 
 from fastapi import Request
+from fastapi.responses import StreamingResponse
 
 from fintunnel_server.analyze import Analysis
 from fintunnel_server.api_errors import error_body
 from fintunnel_server.progress import Progress
+from fintunnel_server.streaming import ALIVE, Parts, stream_parts
 
-__all__ = ["EVENTS_SCHEMA", "analysis_events"]
+__all__ = ["EVENTS_SCHEMA", "stream_analysis"]
 
 EVENTS_SCHEMA = {  # of each event, as OpenAPI 3.1 has it
     "type": "object",
@@ -26,50 +29,40 @@ EVENTS_SCHEMA = {  # of each event, as OpenAPI 3.1 has it
     },
     "required": ["event", "data"],
 }
-_ALIVE_SECONDS = 10.0  # proxies close lines on which nothing has passed for some time
 
 
-async def analysis_events(
+async def stream_analysis(
     request: Request, progress: Progress, parts: AsyncGenerator[Analysis | str, None]
-) -> AsyncGenerator[bytes, None]:
-    """The events' bytes. `analysis` is the analysis without text, `token` a piece of text, `done` the whole."""
-    given: asyncio.Queue[Analysis | str | Exception | None] = asyncio.Queue()  # None: that was all
+) -> StreamingResponse:
+    """`analysis` is the analysis without text, `token` a piece of text, `done` the whole.
 
-    async def produce() -> None:
-        # In one task from the beginning to the end: what it opens belongs to it.
-        try:
-            await progress.last(parts, given.put_nowait)
-            given.put_nowait(None)
-        except Exception as error:
-            given.put_nowait(error)
+    Raises:
+        whatever went wrong before the first of them.
+    """
 
-    producer = asyncio.ensure_future(produce())
+    def produce(give: Callable[[Analysis | str], object]) -> Coroutine[Any, Any, object]:
+        return progress.last(parts, give)
+
+    return await stream_parts(request, produce, partial(_events, request))
+
+
+async def _events(request: Request, parts: Parts[Analysis | str]) -> AsyncGenerator[bytes, None]:
     latest: Analysis | None = None
     try:
-        while True:
-            try:
-                async with asyncio.timeout(_ALIVE_SECONDS):
-                    part = await given.get()
-            except TimeoutError:
-                yield b": alive\n\n"
-                continue
-            if isinstance(part, Exception):
-                yield _event("error", error_body(request, part).model_dump_json())
-                return
+        async for part in parts:
             if part is None:
-                assert latest is not None
-                yield _event("done", latest.model_dump_json())
-                return
-            if isinstance(part, str):
+                yield ALIVE
+            elif isinstance(part, str):
                 yield _event("token", json.dumps({"text": part}, ensure_ascii=False))
-                continue
-            if latest is None:
-                yield _event("analysis", part.model_dump_json())
-            latest = part
-    finally:
-        if not producer.done():
-            producer.cancel()
-            await asyncio.wait((producer,))
+            else:
+                if latest is None:
+                    yield _event("analysis", part.model_dump_json())
+                latest = part
+    except Exception as error:
+        yield _event("error", error_body(request, error).model_dump_json())
+        return
+    assert latest is not None
+    yield _event("done", latest.model_dump_json())
 
 
 def _event(name: str, data: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ import pytest
 from fintunnel.prompt import Message, render_prompt
 from fintunnel.wire import NewsAnalysis, NewsRequest
 from fintunnel_server.analyze import analyze
-from fintunnel_server.engine import Field
+from fintunnel_server.engine import Field, Sampling
 from fintunnel_server.loading import load_local_engine, load_merged_engine
 from fintunnel_server.local_engine import EngineLimits, LocalEngine
 from fintunnel_training.base import LoadedBase, load_base
@@ -169,11 +169,11 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
     return asyncio.run(work)
 
 
-async def write(engine: LocalEngine, **options: Any) -> str:
+async def write(engine: LocalEngine, *, max_tokens: int, **options: Any) -> str:
     messages = render_prompt(NewsRequest(text=HEADLINE)).messages()
     async with engine.open(messages, adapter="tuned", answer_tokens=64) as conversation:
-        pieces: AsyncIterator[str] = conversation.write("", **options)
-        return "".join([piece async for piece in pieces])
+        pieces = conversation.reply(max_tokens=max_tokens, sampling=Sampling(**options))
+        return "".join([piece.text async for piece in pieces])
 
 
 def test_a_temperature_next_to_zero_is_greedy(engine: LocalEngine) -> None:

@@ -241,7 +241,6 @@ def test_chat_has_openais_shape(live_app: LiveApp, engine: InstantEngine) -> Non
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"stream": True}, (422, "invalid_request", "stream")),
         ({"tools": []}, (422, "invalid_request", "tools")),
         ({"model": "gpt-4"}, (404, "unknown_model", "model")),
         ({"messages": []}, (422, "invalid_request", "messages")),

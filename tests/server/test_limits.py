@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
 from fintunnel_server.errors import EngineBusy, EngineFull, UpstreamOverloaded, UpstreamUnreachable
 
-from tests.instant_engine import InstantEngine
+from tests.instant_engine import InstantConversation, InstantEngine
 from tests.live_app import LiveApp, run_app
 
+CHAT = {"messages": [{"role": "user", "content": "你好"}]}
 NEWS = {"task": "news", "text": "美联储宣布加息25个基点"}
 
 
@@ -26,10 +27,12 @@ def until(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
     return False
 
 
-@pytest.mark.parametrize("path", ["/analyze", "/analyze/stream", "/v1/chat/completions"])
-def test_work_stops_when_the_caller_hangs_up(live_app: LiveApp, engine: InstantEngine, path: str) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["/analyze", "/v1/chat/completions"])
+def test_work_stops_when_the_caller_hangs_up(live_app: LiveApp, engine: InstantEngine, path: str, stream: bool) -> None:
     engine.text, engine.delay = "金" * 1000, 0.02
-    body = {"messages": [{"role": "user", "content": "你好"}]} if path.startswith("/v1") else NEWS
+    body = CHAT | {"stream": stream} if path.startswith("/v1") else NEWS
+    path = "/analyze/stream" if stream and path == "/analyze" else path
     with socket.create_connection(("127.0.0.1", int(live_app.url.rpartition(":")[2]))) as caller:
         content = json.dumps(body).encode()
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer right-key\r\n"
@@ -106,13 +109,31 @@ def test_without_text_the_stream_is_the_analysis_twice(live_app: LiveApp) -> Non
     assert [name for name, _ in given] == ["analysis", "done"] and given[0][1] == given[1][1]
 
 
-def test_an_error_in_a_stream_is_its_last_event(live_app: LiveApp, engine: InstantEngine) -> None:
-    engine.failure = RuntimeError("secret detail")
+def test_an_error_in_a_stream_is_its_last_event(live_app: LiveApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object, **__: object) -> AsyncIterator[str]:
+        raise RuntimeError("secret detail")
+        yield ""
+
+    monkeypatch.setattr(InstantConversation, "write", broken)
     answer = live_app.post("/analyze/stream", json=NEWS)
-    [(name, data)] = events(answer.text)
-    assert name == "error" and isinstance(data["error"], dict)
+    [(first, _), (name, data)] = events(answer.text)
+    assert (first, name) == ("analysis", "error") and isinstance(data["error"], dict)
     assert data["error"]["code"] == "internal_error"
     assert data["error"]["request_id"] == answer.headers["x-request-id"] and "secret" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/analyze/stream", "/v1/chat/completions"])
+def test_what_goes_wrong_before_a_stream_begins_has_its_status(
+    live_app: LiveApp, engine: InstantEngine, path: str
+) -> None:
+    body = CHAT | {"stream": True} if path.startswith("/v1") else NEWS
+    engine.failure = EngineBusy("排队已满", retry_after=3.2)
+    answer = live_app.post(path, json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "queue_full")
+    assert answer.headers["retry-after"] == "4" and engine.open_now == 0
+    engine.failure = RuntimeError("secret detail")
+    answer = live_app.post(path, json=body)
+    assert answer.status_code == 500 and "secret" not in answer.text
 
 
 def test_a_stream_that_is_refused_is_refused_with_its_status(live_app: LiveApp) -> None:
@@ -123,6 +144,6 @@ def test_a_stream_that_is_refused_is_refused_with_its_status(live_app: LiveApp) 
 def test_a_quiet_stream_is_kept_alive(
     live_app: LiveApp, engine: InstantEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fintunnel_server.sse._ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr("fintunnel_server.streaming._ALIVE_SECONDS", 0.05)
     engine.text, engine.delay = "金", 0.3
     assert ": alive\n\n" in live_app.post("/analyze/stream", json=NEWS).text

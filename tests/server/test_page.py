@@ -12,7 +12,7 @@ from fintunnel_server.settings import load_settings
 from tests.instant_engine import InstantEngine
 from tests.live_app import LiveApp, run_app
 
-PAGE = Path(pages.__file__).parent / "page"
+PAGE = Path(pages.__file__).parents[1] / "page"
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from fintunnel_server.engine import Piece
 from fintunnel_server.errors import EngineBusy, EngineFull
 from fintunnel_server.inference.adapter_weights import read_weights
 from fintunnel_server.inference.batcher import Batcher
@@ -85,7 +86,12 @@ def write(
     waiting = Waiting()
     pieces: list[str] = []
     writing = Writing(Letters(), frozenset(), max_tokens=tokens)
-    scheduler.submit(WriteJob(sequence, waiting.done, answer=answer, writing=writing, piece=pieces.append))
+
+    def give(piece: Piece) -> None:
+        pieces.append(piece.text)
+
+    job = WriteJob(sequence, waiting.done, answer=answer, writing=writing, piece=give)
+    scheduler.submit(job)
     return pieces, waiting
 
 

@@ -12,8 +12,8 @@ import pytest
 from fintunnel.prompt import Message
 from fintunnel.wire import Context, NewsAnalysis, NewsRequest, Passage, ReportAnswer, ReportRequest
 from fintunnel_server.analyze import analyze
-from fintunnel_server.engine import AdapterInfo, Conversation, Field, Work
-from fintunnel_server.errors import UpstreamAnswerInvalid
+from fintunnel_server.engine import AdapterInfo, Conversation, Field, Piece, Sampling, Work
+from fintunnel_server.errors import SamplingRejected, SchemaRejected, UpstreamAnswerInvalid
 from fintunnel_server.generated_answer import answer_schema, generated_answer
 from fintunnel_server.upstream import UpstreamEngine, start_upstream_engine
 
@@ -160,13 +160,42 @@ def test_text_is_given_as_it_comes_and_counted() -> None:
     assert "".join(pieces) == "利率上行" and work.finish_reason == "length"
 
 
-def test_temperature_and_seed_are_passed() -> None:
+def replied(upstream: Upstream, sampling: Sampling) -> list[Piece]:
+    async def reply(engine: UpstreamEngine) -> list[Piece]:
+        async with conversation(engine) as asked:
+            return [piece async for piece in asked.reply(max_tokens=20, sampling=sampling)]
+
+    result: list[Piece] = run(upstream, reply)
+    return result
+
+
+def test_how_a_reply_is_sampled_is_passed() -> None:
     upstream = Upstream()
-    written(upstream, "", temperature=0.7, seed=11)
-    assert upstream.bodies[0]["temperature"] == 0.7 and upstream.bodies[0]["seed"] == 11
-    assert upstream.bodies[0]["messages"] == QUESTION and "continue_final_message" not in upstream.bodies[0]
-    written(upstream, "")
-    assert "seed" not in upstream.bodies[0]
+    replied(upstream, Sampling(temperature=0.7, top_p=0.5, seed=11))
+    sent = upstream.bodies[0]
+    assert (sent["temperature"], sent["top_p"], sent["seed"]) == (0.7, 0.5, 11)
+    assert sent["messages"] == QUESTION and not sent.keys() & {"continue_final_message", "logprobs", "response_format"}
+    replied(upstream, Sampling())
+    assert not upstream.bodies[0].keys() & {"seed", "top_p"}
+
+
+def test_logprobs_of_a_reply_are_read() -> None:
+    upstream = Upstream(streams=False)
+    [piece] = replied(upstream, Sampling(top_logprobs=2))
+    assert upstream.bodies[0]["top_logprobs"] == 2 and piece.tokens[0].logprob == pytest.approx(0.0)
+    with pytest.raises(SamplingRejected):
+        replied(Upstream(most_logprobs=0), Sampling(top_logprobs=2))
+    with pytest.raises(SamplingRejected):
+        replied(Upstream(most_logprobs=5), Sampling(top_logprobs=6))
+
+
+def test_a_schema_is_passed_to_who_keeps_it() -> None:
+    wanted = {"type": "object", "properties": {"a": {"enum": ["x"]}}, "required": ["a"]}
+    upstream = Upstream(keeps_schema=True)
+    assert "".join(piece.text for piece in replied(upstream, Sampling(json_schema=wanted))) == '{"a":"x"}'
+    assert upstream.bodies[0]["response_format"]["json_schema"]["schema"] == wanted
+    with pytest.raises(SchemaRejected):  # one that takes the field and ignores it
+        replied(Upstream(), Sampling(json_schema=wanted))
 
 
 @pytest.mark.parametrize("text", ["一", "一 二 三"])

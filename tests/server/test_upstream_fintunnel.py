@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from fintunnel.prompt import Message, render_news_answer, render_report_answer
 from fintunnel.wire import ModelInfo, NewsRequest, Passage, ReportRequest, Timing, Usage
-from fintunnel_server.engine import AdapterInfo, EngineInfo, Field, Occupancy, Scores, Work
-from fintunnel_server.errors import SettingsError, UpstreamAnswerInvalid
+from fintunnel_server.engine import AdapterInfo, EngineInfo, Field, Occupancy, Piece, Sampling, Scores, Work
+from fintunnel_server.errors import SchemaRejected, SettingsError, UpstreamAnswerInvalid
 from fintunnel_server.generated_answer import generated_answer
 from fintunnel_server.upstream import UpstreamEngine, start_upstream_engine
 from pydantic import SecretStr
@@ -62,11 +62,17 @@ class _WritingConversation:
         choices = [list(field.choices) for field in fields]
         return [Scores(labels[0], {label: 1 / len(labels) for label in labels}) for labels in choices]
 
-    async def write(self, prefix: str, *, max_tokens: int, **options: Any) -> AsyncIterator[str]:
-        del prefix, options
+    async def write(self, prefix: str, *, max_tokens: int, in_json_string: bool = False) -> AsyncIterator[str]:
+        del prefix, in_json_string
         for piece in self._text[:max_tokens]:
             self.work.completion_tokens += 1
             yield piece
+
+    async def reply(self, *, max_tokens: int, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        if sampling.json_schema is not None:
+            raise SchemaRejected("not here")
+        async for piece in self.write("", max_tokens=max_tokens):
+            yield Piece(piece)
 
     async def write_json(self, schema: Mapping[str, object], *, max_tokens: int) -> AsyncIterator[str]:
         del schema, max_tokens

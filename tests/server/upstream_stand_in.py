@@ -45,12 +45,14 @@ class Reply:
 @dataclass
 class Upstream:
     """`continues`: with vLLM's fields, always (llama.cpp), never, or (a liar) never but with the tokens that a
-    continuation would have. `accepts`: the optional fields that do not get 422; None accepts and ignores any.
-    `faults`: answers in the model's place, used up in order. `text`: what it writes afresh."""
+    continuation would have. `keeps_schema`: of a `response_format` whose properties are enumerations. `accepts`: the
+    optional fields that do not get 422; None accepts and ignores any. `faults`: answers in its place, used up in
+    order. `text`: what it writes afresh."""
 
     continues: Literal["fields", "always", "never"] = "fields"
     most_logprobs: int = 20
     constraint: str | None = "structured_outputs"
+    keeps_schema: bool = False
     counts: bool = True
     streams: bool = True
     accepts: set[str] | None = None
@@ -120,6 +122,9 @@ class Upstream:
     def _chosen(self, body: Mapping[str, Any]) -> str | None:
         if self.constraint == "structured_outputs" and "structured_outputs" in body:
             return str(body["structured_outputs"]["choice"][-1])
+        if self.keeps_schema and "response_format" in body:  # the first of each property's values
+            properties = body["response_format"]["json_schema"]["schema"]["properties"]
+            return json.dumps({name: value["enum"][0] for name, value in properties.items()}, separators=(",", ":"))
         if self.constraint == "guided_choice" and "guided_choice" in body:
             return str(body["guided_choice"][-1])
         return None

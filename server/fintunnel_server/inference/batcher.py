@@ -194,7 +194,7 @@ class Batcher:
             self._waiting.remove(job)
             self._writing.append(job)
         piece = job.writing.take(logits)
-        if piece and job.piece is not None:
+        if (piece.text or piece.tokens) and job.piece is not None:
             job.piece(piece)
         if job.writing.finished:
             self._end(job)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 
-from fintunnel_server.engine import Field, Scores, Work
+from fintunnel_server.engine import Field, Piece, Sampling, Scores, Work
 from fintunnel_server.inference.cached_sequence import CachedSequence
 from fintunnel_server.inference.jobs import ScoreJob, WriteJob
+from fintunnel_server.inference.json_constraint import JsonConstraints
 from fintunnel_server.inference.scheduler import Scheduler
 from fintunnel_server.inference.writing import Writing
 
@@ -27,6 +29,7 @@ class LocalConversation:
         tokenizer: Any,
         end_tokens: frozenset[int],
         sequence: CachedSequence,
+        constraints: JsonConstraints,
         *,
         prompt: list[int],
         text: str,
@@ -37,6 +40,7 @@ class LocalConversation:
         self._tokenizer = tokenizer
         self._end_tokens = end_tokens
         self._sequence = sequence
+        self._constraints = constraints
         self._prompt = prompt
         self._text = text
 
@@ -56,42 +60,45 @@ class LocalConversation:
         self._account(job)
         return [Scores(max(scores, key=scores.__getitem__), scores) for scores in job.scores]
 
-    async def write(
-        self,
-        prefix: str,
-        *,
-        max_tokens: int,
-        in_json_string: bool = False,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> AsyncIterator[str]:
+    async def write(self, prefix: str, *, max_tokens: int, in_json_string: bool = False) -> AsyncGenerator[str, None]:
+        writing = Writing(self._tokenizer, self._end_tokens, max_tokens=max_tokens, in_json_string=in_json_string)
+        async with aclosing(self._pieces(prefix, writing)) as pieces:
+            async for piece in pieces:
+                yield piece.text
+
+    async def reply(self, *, max_tokens: int, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        schema = sampling.json_schema
+        # Off the loop: a stranger's schema may take its time.
+        constraint = None if schema is None else await asyncio.to_thread(self._constraints.compile, schema)
+        writing = Writing(
+            self._tokenizer, self._end_tokens, max_tokens=max_tokens, sampling=sampling, constraint=constraint
+        )
+        async with aclosing(self._pieces("", writing)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _pieces(self, prefix: str, writing: Writing) -> AsyncGenerator[Piece, None]:
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Any] = asyncio.Queue()
-        writing = Writing(
-            self._tokenizer,
-            self._end_tokens,
-            max_tokens=max_tokens,
-            in_json_string=in_json_string,
-            temperature=temperature,
-            seed=seed,
-        )
 
         def finish(error: BaseException | None) -> None:
             _tell(loop, pieces.put_nowait, error or _END)
 
-        def give(piece: str) -> None:
+        def give(piece: Piece) -> None:
             _tell(loop, pieces.put_nowait, piece)
 
         [answer] = self._tokens([prefix])
         job = WriteJob(self._sequence, finish, answer=answer, writing=writing, piece=give)
         self._scheduler.submit(job)
-        while (piece := await pieces.get()) is not _END:
-            if isinstance(piece, BaseException):
-                raise piece
-            yield piece
-        self._account(job)
-        self.work.completion_tokens += len(writing.produced)
-        self.work.finish_reason = writing.finished or "stop"
+        try:
+            while (piece := await pieces.get()) is not _END:
+                if isinstance(piece, BaseException):
+                    raise piece
+                yield piece
+        finally:  # also where the caller has had enough
+            self._account(job)
+            self.work.completion_tokens += len(writing.produced)
+            self.work.finish_reason = writing.finished or "stop"
 
     def write_json(self, schema: Mapping[str, object], *, max_tokens: int) -> AsyncIterator[str]:
         raise NotImplementedError("this engine continues answers")
@@ -108,9 +115,10 @@ class LocalConversation:
         return [ids[len(known) :] for ids in encoded]
 
     def _account(self, job: ScoreJob | WriteJob) -> None:
-        began = job.began or job.ended
+        ended = job.ended or time.monotonic()
+        began = job.began or ended
         self.work.queue_seconds += began - job.asked
-        self.work.model_seconds += job.ended - began
+        self.work.model_seconds += ended - began
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fintunnel_server.engine import Piece
 from fintunnel_server.inference.cached_sequence import CachedSequence
 from fintunnel_server.inference.writing import Writing
 
@@ -37,6 +38,6 @@ class WriteJob(Job):
 
     answer: Sequence[int] = ()
     writing: Writing | None = None
-    piece: Callable[[str], None] | None = None
+    piece: Callable[[Piece], None] | None = None
     writes: bool = False
     """the answer so far is in the model's memory: one token a pass"""

@@ -22,7 +22,7 @@ from fintunnel_server.batch import analyze_batch
 from fintunnel_server.limits import until_gone
 from fintunnel_server.security.keys import key_name
 from fintunnel_server.service import Service
-from fintunnel_server.sse import EVENTS_SCHEMA, analysis_events
+from fintunnel_server.sse import EVENTS_SCHEMA, stream_analysis
 
 __all__ = ["analyses_router"]
 
@@ -45,11 +45,7 @@ def analyses_router(service: Service) -> APIRouter:
     )
     async def analyze_stream(body: Annotated[AnalyzeRequest, Body()], request: Request) -> StreamingResponse:
         parts = service.analyze(body)
-        return StreamingResponse(
-            analysis_events(request, service.progress(), parts),
-            media_type="text/event-stream",
-            headers={"X-Accel-Buffering": "no"},
-        )
+        return await stream_analysis(request, service.progress(), parts)
 
     @router.post(
         "/analyze/batch",

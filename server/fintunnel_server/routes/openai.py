@@ -1,30 +1,69 @@
-"""`/v1/chat/completions`, for clients that speak only OpenAI's API."""
+"""The routes under `/v1`, in OpenAI's shape, for clients that speak only that."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
-from fintunnel.wire import ChatCompletion, ChatRequest
+import time
+from typing import Any
 
-from fintunnel_server.api_errors import error_responses
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from fintunnel.wire import ChatCompletion, ChatRequest, ErrorCode, ModelCard, ModelList
+
+from fintunnel_server.api_errors import ApiError, error_responses
 from fintunnel_server.limits import until_gone
-from fintunnel_server.openai_api import complete_chat
+from fintunnel_server.model_names import model_names
+from fintunnel_server.openai_api import ChatReply
 from fintunnel_server.service import Service
 
 __all__ = ["openai_router"]
 
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "One object, or with `stream` events `data: {chat.completion.chunk}`, then `data: [DONE]`; "
+        "an error after the first event is `data: {error body}`.",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+            }
+        },
+    }
+}
+
 
 def openai_router(service: Service) -> APIRouter:
-    router = APIRouter(tags=["openai"])
+    router = APIRouter(prefix="/v1", tags=["openai"])
+    started = int(time.time())
 
-    @router.post("/v1/chat/completions", responses=error_responses(400, 404, 413, 415, 422, 500, 503, 504))
-    async def chat(body: ChatRequest, request: Request) -> ChatCompletion:
-        completion = complete_chat(
+    def card(name: str) -> ModelCard:
+        return ModelCard(id=name, object="model", created=started, owned_by="fintunnel")
+
+    @router.post(
+        "/chat/completions",
+        response_model=ChatCompletion,
+        response_model_exclude_unset=True,
+        responses=_STREAM | error_responses(400, 404, 413, 415, 422, 500, 503, 504),
+    )
+    async def chat(body: ChatRequest, request: Request) -> Response | ChatCompletion:
+        reply = ChatReply(
             body,
             service.engine,
             adapter=service.adapter(body.model, param="model"),
             max_prompt_tokens=service.settings.max_prompt_tokens,
             progress=service.progress(),
         )
-        return await until_gone(request, completion)
+        if body.stream:
+            return await reply.stream(request)
+        return await until_gone(request, reply.whole())
+
+    @router.get("/models", responses=error_responses())
+    async def models() -> ModelList:
+        return ModelList(object="list", data=[card(name) for name in model_names(service.engine)])
+
+    @router.get("/models/{name}", responses=error_responses(404, 422))
+    async def model(name: str) -> ModelCard:
+        if name not in model_names(service.engine):
+            known = "、".join(model_names(service.engine))
+            raise ApiError(404, ErrorCode.UNKNOWN_MODEL, f"没有这个模型，可用的是：{known}", "model")
+        return card(name)
 
     return router

@@ -50,7 +50,8 @@ class Abilities:
 
     `continuation`: the fields with which it goes on with the beginning of an answer, None where it does not;
     `top_logprobs`: how many likeliest tokens it tells, 0 for none; `constraint`: how it chooses among given texts;
-    `stream_options`: the fields of a streamed request, None where it does not stream.
+    `stream_options`: the fields of a streamed request, None where it does not stream; `json_format`: how it is asked
+    for JSON that is checked here; `keeps_schema`: its answers satisfy the schema of a `response_format`.
     """
 
     continuation: Mapping[str, object] | None = None
@@ -58,6 +59,7 @@ class Abilities:
     constraint: Constraint | None = None
     stream_options: Mapping[str, object] | None = None
     json_format: JsonFormat = "plain"
+    keeps_schema: bool = False
 
     @property
     def continues_answers(self) -> bool:

@@ -12,8 +12,8 @@ from typing import Any
 from fintunnel.errors import PromptRejectedError, PromptTooLongError
 from fintunnel.prompt import Message
 
-from fintunnel_server.engine import Field, Scores, Work
-from fintunnel_server.errors import UpstreamAnswerInvalid, UpstreamRefused
+from fintunnel_server.engine import Field, Piece, Sampling, Scores, Work
+from fintunnel_server.errors import SamplingRejected, SchemaRejected, UpstreamAnswerInvalid, UpstreamRefused
 from fintunnel_server.json_string import JsonStringReader
 from fintunnel_server.upstream.abilities import CONSTRAINTS, Abilities, chat_body, json_format_fields
 from fintunnel_server.upstream.connection import Connection, Waiting
@@ -52,7 +52,7 @@ class UpstreamConversation:
         self._estimated = prompt_tokens
         self._counted: int | None = None
         self._work = Work()
-        self._written: list[AsyncGenerator[str, None]] = []
+        self._written: list[AsyncGenerator[str, None] | AsyncGenerator[Piece, None]] = []
         self._answers_asked = 0
 
     @property
@@ -99,23 +99,44 @@ class UpstreamConversation:
                 return label
         raise UpstreamAnswerInvalid("上游模型服务没有从给定的答案里选", detail=repr(reply.text[:100]))
 
-    def write(
-        self,
-        prefix: str,
-        *,
-        max_tokens: int,
-        in_json_string: bool = False,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> AsyncIterator[str]:
+    def write(self, prefix: str, *, max_tokens: int, in_json_string: bool = False) -> AsyncIterator[str]:
         if prefix and self._abilities.continuation is None:
             raise ValueError("this upstream does not continue answers")
-        body = self._body(prefix, {}, max_tokens=max_tokens, temperature=temperature, seed=seed)
-        pieces = self._write(body, JsonStringReader() if in_json_string else None)
+        body = self._body(prefix, {}, max_tokens=max_tokens)
+        pieces = self._texts(body, JsonStringReader() if in_json_string else None)
         self._written.append(pieces)
         return pieces
 
-    async def _write(self, body: dict[str, Any], string: JsonStringReader | None) -> AsyncGenerator[str, None]:
+    def reply(self, *, max_tokens: int, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        more: dict[str, object] = {} if sampling.top_p == 1 else {"top_p": sampling.top_p}
+        if sampling.json_schema is not None:
+            if not self._abilities.keeps_schema:
+                raise SchemaRejected("上游模型服务不能保证回答符合 JSON Schema，请去掉 response_format 或 tools。")
+            more |= json_format_fields("json_schema", sampling.json_schema)
+        if sampling.top_logprobs is not None:
+            most = self._abilities.top_logprobs
+            if most == 0:
+                raise SamplingRejected("上游模型服务不给出 logprobs。", param="logprobs")
+            if sampling.top_logprobs > most:
+                raise SamplingRejected(f"上游模型服务最多给出 {most} 个 top_logprobs。", param="top_logprobs")
+            more |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
+        body = self._body("", more, max_tokens=max_tokens, temperature=sampling.temperature, seed=sampling.seed)
+        pieces = self._pieces(body)
+        self._written.append(pieces)
+        return pieces
+
+    async def _texts(self, body: dict[str, Any], string: JsonStringReader | None) -> AsyncGenerator[str, None]:
+        async with aclosing(self._pieces(body)) as pieces:
+            async for piece in pieces:
+                text = string.feed(piece.text) if string is not None else piece.text
+                if text:
+                    yield text
+                if string is not None and string.closed:
+                    break
+        if string is not None and string.closed:
+            self._work.finish_reason = "stop"
+
+    async def _pieces(self, body: dict[str, Any]) -> AsyncGenerator[Piece, None]:
         waiting = Waiting()
         pieces, counted, finish_reason = 0, None, None
         try:
@@ -126,12 +147,8 @@ class UpstreamConversation:
                         self._count_prompt(reply)
                         counted = counted if reply.completion_tokens is None else reply.completion_tokens
                         finish_reason = reply.finish_reason or finish_reason
-                        text = string.feed(reply.text) if string is not None else reply.text
-                        if text:
-                            yield text
-                        if string is not None and string.closed:
-                            finish_reason = "stop"
-                            break
+                        if reply.text or reply.tokens:
+                            yield Piece(reply.text, reply.tokens)
         finally:
             self._work.finish_reason = finish_reason or "stop"
             self._work.completion_tokens += pieces if counted is None else counted

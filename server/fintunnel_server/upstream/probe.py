@@ -8,6 +8,7 @@ comes after a word's first half is its second half.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from fintunnel.prompt import Message, render_prompt
@@ -75,17 +76,26 @@ class _Probe:
         wide, ascii_ = await gather(self._ask(_user(WIDE_SAMPLE), 1), self._ask(_user(ASCII_SAMPLE), 1))
         estimate = measured(shortest.prompt_tokens, wide.prompt_tokens, ascii_.prompt_tokens)
         stream_options = await self._stream_options()
+        keeps_schema = await self._keeps_schema()
         continuation = await self._continuation(shortest.prompt_tokens)
+        top_logprobs = await self._top_logprobs(continuation)
         if continuation is not None:
             abilities = Abilities(
                 continuation=continuation,
-                top_logprobs=await self._top_logprobs(continuation),
+                top_logprobs=top_logprobs,
                 constraint=await self._constraint(continuation),
                 stream_options=stream_options,
+                keeps_schema=keeps_schema,
             )
             if abilities.continues_answers:
                 return abilities, estimate
-        return Abilities(stream_options=stream_options, json_format=await self._json_format()), estimate
+        abilities = Abilities(
+            top_logprobs=top_logprobs,
+            stream_options=stream_options,
+            json_format="json_schema" if keeps_schema else await self._json_format(),
+            keeps_schema=keeps_schema,
+        )
+        return abilities, estimate
 
     async def _ask(
         self, messages: Sequence[Message], max_tokens: int, more: Mapping[str, object] | None = None
@@ -131,10 +141,10 @@ class _Probe:
         news = await self._try([*_NEWS, {"role": "assistant", "content": _NEWS_BEGUN}], 4, fields)
         return news is not None and news.text.startswith(IMPACTS)
 
-    async def _top_logprobs(self, continuation: Mapping[str, object]) -> int:
+    async def _top_logprobs(self, continuation: Mapping[str, object] | None) -> int:
         for count in _TOP_LOGPROBS:
-            more = {**continuation, "logprobs": True, "top_logprobs": count}
-            reply = await self._try(_user(_DAYS, _DAYS_BEGUN), 1, more)
+            more = {**(continuation or {}), "logprobs": True, "top_logprobs": count}
+            reply = await self._try(_user(_DAYS, None if continuation is None else _DAYS_BEGUN), 1, more)
             if reply is None:
                 continue
             total = sum(token.probability for token in reply.top_tokens)
@@ -161,6 +171,15 @@ class _Probe:
             except (UpstreamRefused, UpstreamAnswerInvalid):
                 continue
         return None
+
+    async def _keeps_schema(self) -> bool:
+        """Whether an answer satisfies a schema that nobody would think of."""
+        wanted = {**_SCHEMA, "properties": {"ok": {"enum": [_UNLIKELY[1]]}}}
+        reply = await self._try(_user(_DAYS), 16, json_format_fields("json_schema", wanted))
+        try:
+            return reply is not None and json.loads(reply.text) == {"ok": _UNLIKELY[1]}
+        except ValueError:
+            return False
 
     async def _json_format(self) -> JsonFormat:
         question = _user('Answer in JSON: {"ok":true}')

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
+from fintunnel_server.engine import TokenLogprob
 from fintunnel_server.errors import (
     UpstreamAnswerInvalid,
     UpstreamError,
@@ -39,12 +40,13 @@ class TopToken:
 
 @dataclass(frozen=True)
 class Reply:
-    """A chat completion, or one piece of a streamed one. `top_tokens`: of the first token, the likeliest first. Token
-    counts and `finish_reason` are None where the server did not give them."""
+    """A chat completion, or one piece of a streamed one. `top_tokens`: of the first token, the likeliest first;
+    `tokens`: all that it tells of. Token counts and `finish_reason` are None where the server did not give them."""
 
     text: str = ""
     finish_reason: FinishReason | None = None
     top_tokens: list[TopToken] = field(default_factory=list)
+    tokens: list[TokenLogprob] = field(default_factory=list)
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
@@ -69,6 +71,7 @@ def read_reply(body: Mapping[str, Any]) -> Reply:
             text=str(text).encode("utf-8", "ignore").decode(),
             finish_reason=None if reason is None else "length" if reason == "length" else "stop",
             top_tokens=_top_tokens(choice.get("logprobs")),
+            tokens=[_token(each) for each in (choice.get("logprobs") or {}).get("content") or []],
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
         )
@@ -88,6 +91,15 @@ def _top_tokens(logprobs: Any) -> list[TopToken]:
     if any(math.isnan(token.probability) for token in tokens):
         raise ValueError("a logprob is not a number")
     return tokens
+
+
+def _token(given: Mapping[str, Any]) -> TokenLogprob:
+    raw, logprob = given.get("bytes"), min(float(given["logprob"]), 0.0)
+    if math.isnan(logprob):
+        raise ValueError("a logprob is not a number")
+    text = str(given["token"]).encode("utf-8", "ignore").decode()
+    top = [_token(each) for each in given.get("top_logprobs") or []]
+    return TokenLogprob(text, logprob, None if raw is None else bytes(raw), top)
 
 
 def status_failure(

@@ -1,0 +1,51 @@
+"""The OpenAPI document tells the truth: schemathesis asks the app by it, with all of its checks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import httpx
+import pytest
+from fintunnel.wire import ErrorCode
+
+from tests.instant_engine import InstantEngine
+from tests.live_app import LiveApp, run_app
+
+_PROBES = ("/health", "/ready")
+
+
+def schemathesis(app: LiveApp, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "schemathesis.cli", "run", f"{app.url}/openapi.json", "--checks", "all", "--no-color",
+         "--header", f"Authorization: Bearer {app.api_key}", *options],
+        capture_output=True, encoding="utf-8", check=False, timeout=600,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("examples", "seed"), [("15", "1"), pytest.param("300", "2", marks=pytest.mark.thorough)])
+def test_what_the_document_says_is_what_the_app_does(examples: str, seed: str) -> None:
+    # What depends on the model's size and on the load is no property of the document.
+    roomy = InstantEngine(context_tokens=10**9)
+    with run_app(roomy, api_key="right-key", max_prompt_tokens=10**9, max_body_bytes=10**8) as app:
+        done = schemathesis(app, "--max-examples", examples, "--seed", seed)
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "No issues found" in done.stdout
+
+
+def test_the_document_describes_every_error(live_app: LiveApp) -> None:
+    document = httpx.get(f"{live_app.url}/openapi.json", headers=KEY, trust_env=False).json()
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            errors = {status for status in operation["responses"] if status >= "400"}
+            assert errors >= ({"405"} if path in _PROBES else {"401", "405", "429", "503"})
+            assert ("security" in operation) == (path not in _PROBES)
+            for status in errors:
+                [content] = operation["responses"][status]["content"].values()
+                assert content["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
+            assert "requestBody" not in operation or errors >= {"400", "413", "415", "422", "500"}
+    codes = document["components"]["schemas"]["ErrorCode"]["enum"]
+    assert codes == [code.value for code in ErrorCode]
+
+
+KEY = {"Authorization": "Bearer right-key"}
