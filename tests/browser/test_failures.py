@@ -94,6 +94,7 @@ def test_a_line_that_breaks_in_the_middle_keeps_what_came(open_page: OpenPage, a
 def test_an_unforeseen_failure_shows_its_number(open_page: OpenPage, app: LiveApp, models: TwoModels) -> None:
     page = open_page(app.url)
     page.use_key()
+    page.expected.append("status of 500")
     models.failure = RuntimeError("the model's memory is full of bees")
     card = page.analyze(HEADLINE)
     expect(card.locator(".failure")).to_contain_text("internal_error")

@@ -165,6 +165,7 @@ def test_a_report_question_highlights_what_is_cited(open_page: OpenPage, app: Li
 def test_a_busy_server_is_waited_for(open_page: OpenPage, app: LiveApp, models: TwoModels) -> None:
     models.failure = EngineBusy("排队的请求太多", retry_after=2.0)
     page = open_page(app.url)
+    page.expected.append("status of 429")
     page.use_key()
     card = page.analyze(HEADLINE)
     retry = card.locator(".retry")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,6 +15,7 @@ from fintunnel.wire import ErrorCode
 from tests.instant_engine import InstantEngine
 from tests.live_app import LiveApp, run_app
 
+_ROOT = Path(__file__).parents[2]
 _PROBES = ("/health", "/ready")
 
 
@@ -19,7 +23,8 @@ def schemathesis(app: LiveApp, *options: str) -> subprocess.CompletedProcess[str
     return subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", "run", f"{app.url}/openapi.json", "--checks", "all", "--no-color",
          "--header", f"Authorization: Bearer {app.api_key}", *options],
-        capture_output=True, encoding="utf-8", check=False, timeout=600,
+        capture_output=True, encoding="utf-8", check=False, timeout=600, cwd=_ROOT,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.server.schemathesis_hooks", "PYTHONPATH": str(_ROOT)},
     )  # fmt: skip
 
 
@@ -30,7 +35,8 @@ def test_what_the_document_says_is_what_the_app_does(examples: str, seed: str) -
     with run_app(roomy, api_key="right-key", max_prompt_tokens=10**9, max_body_bytes=10**8) as app:
         done = schemathesis(app, "--max-examples", examples, "--seed", seed)
     assert done.returncode == 0, done.stdout[-6000:]
-    assert "No issues found" in done.stdout
+    passed = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
+    assert passed is not None and int(passed[2]) > 300, done.stdout[-3000:]
 
 
 def test_the_document_describes_every_error(live_app: LiveApp) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
-from fintunnel.wire import ChatCompletion, ChatRequest, ErrorCode, ModelCard, ModelList
+from fintunnel.wire import DEFAULT_MODEL_NAME, ChatCompletion, ChatRequest, ErrorCode, ModelCard, ModelList
 
 from fintunnel_server.api_errors import ApiError, error_responses
 from fintunnel_server.limits import until_gone
@@ -60,7 +60,7 @@ def openai_router(service: Service) -> APIRouter:
         return ModelList(object="list", data=[card(name) for name in model_names(service.engine)])
 
     @router.get("/models/{name}", responses=error_responses(404, 422))
-    async def model(name: str) -> ModelCard:
+    async def model(name: Annotated[str, Path(examples=[DEFAULT_MODEL_NAME])]) -> ModelCard:
         if name not in model_names(service.engine):
             known = "、".join(model_names(service.engine))
             raise ApiError(404, ErrorCode.UNKNOWN_MODEL, f"没有这个模型，可用的是：{known}", "model")
