@@ -188,7 +188,7 @@ SERVER_ENV["FINTUNNEL_API_KEY"] = SERVER_ENV["FINTUNNEL_API_KEY"] or secrets.tok
 === code serve
 from fintunnel.local_server import LocalServer
 if "server" in globals(): server.stop()
-tunnel = ["--tunnel", "ngrok", "--connection-file", str(OUT / "connection.json")]
+tunnel = ["--tunnel", "ngrok", "--no-page", "--connection-file", str(OUT / "connection.json")]  # 不公开网页，见上
 if not (USE_NGROK and SERVER_ENV["NGROK_AUTHTOKEN"]): tunnel = []
 command = ["--base", BASE, "--adapter", str(ADAPTER), *tunnel]
 server = LocalServer(command, log=WORK / "server.log", environment=SERVER_ENV)
