@@ -33,7 +33,9 @@ RUN useradd --create-home --uid 1000 fintunnel \
     && install --directory --owner fintunnel /cache /cache/fintunnel /cache/huggingface
 ENV FINTUNNEL_CACHE=/cache/fintunnel \
     HF_HOME=/cache/huggingface \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    FINTUNNEL_DRAIN_SECONDS=6
+# `docker stop` kills after 10 seconds; with `--stop-timeout` requests may be given more.
 VOLUME /cache
 USER fintunnel
 WORKDIR /home/fintunnel

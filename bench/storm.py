@@ -74,7 +74,7 @@ def main() -> int:
 async def storm(arguments: argparse.Namespace) -> int:
     chance = random.Random(arguments.seed)
     async with served(arguments) as (url, process), caller(url, arguments.callers) as http:
-        longest = 6.0 if arguments.embedded else 0.1  # until an abort, in seconds
+        longest = 2.0 if arguments.embedded else 0.1  # until an abort, in seconds
         seen = Seen()
         warm_up = int(arguments.requests * WARM_UP)
         await many(http, warm_up, arguments.callers, chance, longest, seen)

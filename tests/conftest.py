@@ -13,6 +13,11 @@ from tests.live_app import LiveApp, run_app
 _SHARED_DATABASE = Path(__file__).parents[2] / "shared" / "data" / "finance_analysis.db"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes comes first: of two workers neither is left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What the developer's shell and folder hold must not decide a test."""
@@ -22,6 +27,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))  # an API key may be kept there
     monkeypatch.chdir(tmp_path)
 
 

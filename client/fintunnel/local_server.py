@@ -24,7 +24,8 @@ from fintunnel.errors import ConnectionFailed
 __all__ = ["LocalServer", "free_port"]
 
 _LOG_LINES = 12
-_STOP_SECONDS = 35.0  # a little longer than the server gives running requests
+_DRAIN_SECONDS = 30.0  # what the server gives running requests unless it is told otherwise
+_TOLD_SECONDS = 15.0  # for what it does afterwards
 
 
 def free_port() -> int:
@@ -63,6 +64,8 @@ class LocalServer:
         if port is not None:
             _check_free(port)  # else another server's answers would be taken for this one's
         command = [sys.executable, "-m", "fintunnel", "serve", *arguments, "--port", str(self.port)]
+        variables = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        self._stop_seconds = float(variables.get("FINTUNNEL_DRAIN_SECONDS") or _DRAIN_SECONDS) + _TOLD_SECONDS
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             self.process = subprocess.Popen(
@@ -70,7 +73,7 @@ class LocalServer:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+                env=variables,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows: for CTRL_BREAK
             )
 
@@ -107,7 +110,7 @@ class LocalServer:
             except OSError:
                 self.process.terminate()  # no console to break through
             try:
-                self.process.wait(_STOP_SECONDS)
+                self.process.wait(self._stop_seconds)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

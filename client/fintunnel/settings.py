@@ -20,8 +20,10 @@ class ClientSettings(BaseSettings):
     """`timeout` in seconds; None: each call's own default."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", populate_by_name=True
-    )
+        # `populate_by_name` makes a field's own name a variable too: with the prefix, a stray URL is none of ours.
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", populate_by_name=True,
+        env_prefix="FINTUNNEL_",
+    )  # fmt: skip
 
     backend: Backend = Field("deepseek", validation_alias="FINTUNNEL_BACKEND")
     url: str = Field("http://127.0.0.1:8000", validation_alias="FINTUNNEL_URL")

@@ -86,7 +86,7 @@ def error_response(request: Request, error: ApiError) -> JSONResponse:
 def error_responses(*statuses: int, key: bool = True) -> dict[int | str, dict[str, Any]]:
     """What a route's part of the OpenAPI document says of its errors. `key`: the route is behind the key."""
     # 405 comes from the router, 503 from the drain.
-    given = {*statuses, 405, *((401, 429, 503) if key else ())}
+    given = {*statuses, 405, *((401, 429, 500, 503) if key else ())}
     return {status: {"model": ErrorBody, "description": HTTPStatus(status).phrase} for status in sorted(given)}
 
 
@@ -181,8 +181,14 @@ def _http(error: HTTPException) -> ApiError:
     return ApiError(error.status_code, ErrorCode.INVALID_REQUEST, str(error.detail))
 
 
+def _note(request: Request, code: ErrorCode) -> None:
+    """For the log and the metrics; the items of a batch have an error each."""
+    codes = request.scope.setdefault("state", {}).setdefault("error_codes", [])
+    codes.append(code.value)
+
+
 def _body(request: Request, error: ApiError) -> ErrorBody:
-    request.state.error_code = error.code.value  # for the log and the metrics
+    _note(request, error.code)
     return ErrorBody(
         error=ErrorDetail(
             message=error.message,

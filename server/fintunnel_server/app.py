@@ -24,9 +24,9 @@ from fintunnel_server.routes.probes import metrics_router, probes_router
 from fintunnel_server.running.drain import Drain
 from fintunnel_server.running.metrics import Metrics
 from fintunnel_server.running.requests import AccountRequest
-from fintunnel_server.security.body_limit import LimitBody
+from fintunnel_server.security.body_limit import GuardBody
 from fintunnel_server.security.headers import SecurityHeaders
-from fintunnel_server.security.keys import ApiKeys, require_key
+from fintunnel_server.security.keys import ApiKeys, KeyCheck, require_key
 from fintunnel_server.security.rate_limit import RateLimit
 from fintunnel_server.service import Service
 from fintunnel_server.settings import ServerSettings
@@ -70,10 +70,12 @@ def create_app(
 
     # FastAPI's own /docs takes its assets from a CDN that many of the users cannot reach; ours is beside the page.
     app = FastAPI(title="FinTunnel", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.metrics = metrics  # for what is refused before it reaches the app
     app.router.redirect_slashes = False  # a redirect would send callers to whatever Host they named
     add_error_handlers(app)
     app.include_router(probes_router(service, ready))
-    guarded = [Depends(require_key(service.keys, service.rate))]
+    check = KeyCheck(service.keys)
+    guarded = [Depends(require_key(check, service.rate))]
     routers = [analyses_router(service), openai_router(service), metrics_router(service)]
     if load_adapter is not None and settings.adapter_root is not None:
         routers.append(admin_router(settings.adapter_root, load_adapter))
@@ -84,7 +86,7 @@ def create_app(
         app.include_router(pages_router())
 
     # The last one added runs first: the refusals of the others have an id, a line in the log, and the headers.
-    app.add_middleware(LimitBody, max_bytes=_body_limits(routers, settings.max_body_bytes))
+    app.add_middleware(GuardBody, max_bytes=_body_limits(routers, settings.max_body_bytes), check=check)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -107,11 +109,14 @@ def _body_limits(routers: Sequence[APIRouter], max_bytes: int) -> dict[str, int]
 async def _self_test(service: Service, ready: asyncio.Event) -> None:
     """Ready means that the model has answered, not that a file was loaded. An upstream may be too busy at first."""
     request = NewsRequest(text="现货黄金短线走高。", explain=False)
+    last: Exception | None = None
     while not ready.is_set():
         try:
             async for _ in service.analyze(request):
                 pass
             ready.set()
-        except Exception:
-            logger.exception("the model failed its self-test; /ready stays 503 until it passes")
+        except Exception as error:
+            told = not isinstance(error, type(last)) or str(error) != str(last)
+            logger.error("the model failed its self-test: %s", error, exc_info=error if told else None)
+            last = error
             await asyncio.sleep(_RETEST_SECONDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 from collections.abc import Iterator
@@ -58,13 +57,14 @@ def _serve(
     from fintunnel_server.running.drain import Drain
     from fintunnel_server.running.logs import log_to_stderr
     from fintunnel_server.running.server import draining_server
-    from fintunnel_server.security.key_on_first_start import STORED_KEY_NAME, key_for_public
+    from fintunnel_server.security.key_on_first_start import STORED_KEY_NAME, key_for_public, refuse_weak_keys
+    from fintunnel_server.security.keys import is_loopback
     from fintunnel_server.settings import load_settings
     from fintunnel_server.starting import ModelOptions, start_engine
 
     settings = load_settings()
     if page is not None:
-        settings.page = page
+        settings = settings.model_copy(update={"page": page})
     options = ModelOptions(
         base=base,
         adapters=adapter or [],
@@ -76,8 +76,10 @@ def _serve(
         upstream_model=upstream_model,
         upstream_base=upstream_base,
     )
-    if not settings.keys and (tunnel != "none" or not _is_loopback(host)):
-        settings = settings.model_copy(update={"api_keys": {STORED_KEY_NAME: key_for_public()}})
+    if tunnel != "none" or not is_loopback(host):
+        if not settings.keys:
+            settings = settings.model_copy(update={"api_keys": {STORED_KEY_NAME: key_for_public()}})
+        refuse_weak_keys(settings.keys)
     new_agent = None
     if tunnel != "none":
         from fintunnel_server.tunnel import Publication, Tunnel, agent_factory, check_connection_file
@@ -122,12 +124,3 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
                 f"端口 {port} 不能用（{host}）：{error.strerror}。请换一个 --port，或停掉占用它的程序。"
             ) from error
         yield listener
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -6,7 +6,7 @@ import asyncio
 
 from fintunnel.wire import Context, NewsAnalysis, NewsRequest
 
-from fintunnel_server.analyze import analyze
+from fintunnel_server.analysis.analyze import analyze
 from fintunnel_server.engine import Engine
 
 __all__ = ["CHECKED", "changed_labels", "check_labels"]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from fintunnel.wire import DEFAULT_MODEL_NAME, NewsRequest, ReportRequest
 
-from fintunnel_server.analyze import Parts, analyze
+from fintunnel_server.analysis.analyze import Parts, analyze
 from fintunnel_server.engine import Engine
 from fintunnel_server.model_names import adapter_of
-from fintunnel_server.progress import Progress
 from fintunnel_server.running.drain import Drain
 from fintunnel_server.running.metrics import Metrics
+from fintunnel_server.running.progress import Progress
 from fintunnel_server.security.keys import ApiKeys
 from fintunnel_server.security.rate_limit import RateLimit
 from fintunnel_server.settings import ServerSettings

@@ -21,7 +21,10 @@ __all__ = ["ServerSettings", "load_settings"]
 class ServerSettings(BaseSettings):
     """An empty variable counts as none."""
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        # `populate_by_name` makes a field's own name a variable too: with the prefix, a stray API_KEY is none of ours.
+        extra="ignore", populate_by_name=True, env_ignore_empty=True, env_prefix="FINTUNNEL_",
+    )  # fmt: skip
 
     api_key: ApiKey | None = Field(None, validation_alias="FINTUNNEL_API_KEY")
     """every route but `/health` and `/ready` asks for a key where any is set"""

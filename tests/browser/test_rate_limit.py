@@ -22,8 +22,11 @@ def test_a_batch_waits_and_a_single_question_says_when_to_come_again(open_page: 
         page.page.click("#batch-form .main")
         expect(page.one("#batch-form .status")).to_contain_text("秒后继续")
         expect(page.one("#batch-form .status")).to_have_text("40 / 40，失败 0", timeout=40_000)
-        page.tab("news")
-        for _ in range(14):
+    with run_app(models, api_key="right-key", rate_limit="3 per 4 seconds") as app:
+        page = open_page(app.url)
+        page.expected.append("status of 429")
+        page.use_key()
+        for _ in range(4):
             page.analyze("某国央行宣布降息")
         expect(page.one("#news .wait")).to_contain_text("秒后可以重试")
         expect(page.one("#news .retry")).to_be_disabled()

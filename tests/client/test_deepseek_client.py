@@ -92,6 +92,14 @@ def test_keys_stay_with_their_own_backend(monkeypatch: pytest.MonkeyPatch) -> No
     assert own.path == "/v1/chat/completions" and "thinking" not in own.body
 
 
+def test_variables_without_our_prefix_are_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("URL", "https://stranger.example")
+    monkeypatch.setenv("BACKEND", "finetuned")
+    monkeypatch.setenv("DEEPSEEK_API_KEY", "hosted-secret")
+    client = DeepSeekClient()
+    assert client.backend == "deepseek" and "stranger" not in client.url
+
+
 def test_backend_is_read_from_the_environment_when_a_client_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINTUNNEL_BACKEND", "finetuned")
     assert DeepSeekClient().url == "http://127.0.0.1:8000"

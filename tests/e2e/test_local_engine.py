@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 from fintunnel.prompt import Message, render_prompt
 from fintunnel.wire import NewsAnalysis, NewsRequest
-from fintunnel_server.analyze import analyze
+from fintunnel_server.analysis.analyze import analyze
 from fintunnel_server.engine import Field, Sampling
 from fintunnel_server.loading import load_local_engine, load_merged_engine
 from fintunnel_server.local_engine import EngineLimits, LocalEngine

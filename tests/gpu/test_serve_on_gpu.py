@@ -9,7 +9,7 @@ import pytest
 import torch
 from fintunnel.prompt import Message, render_prompt
 from fintunnel.wire import NewsAnalysis, NewsRequest
-from fintunnel_server.analyze import analyze
+from fintunnel_server.analysis.analyze import analyze
 from fintunnel_server.errors import EngineFull
 from fintunnel_server.loading import load_local_engine
 from fintunnel_server.local_engine import LocalEngine

@@ -211,6 +211,9 @@ def test_probes_have_no_body_and_ready_means_that_the_model_answered(engine: Ins
         assert error(httpx.get(f"{app.url}/ready", trust_env=False)) == (503, "not_ready", None)
     engine.failure = None
     with run_app(engine, api_key=None) as app:
+        deadline = time.monotonic() + 5
+        while httpx.get(f"{app.url}/ready", trust_env=False).status_code == 503:
+            assert time.monotonic() < deadline
         ready = httpx.get(f"{app.url}/ready", trust_env=False)
         assert (ready.status_code, ready.content) == (200, b"")
 

@@ -32,6 +32,12 @@ def test_items_are_answered_one_by_one_in_order(live_app: LiveApp) -> None:
     assert {result.error.request_id for result in results if result.error} == {response.headers["x-request-id"]}
 
 
+def test_an_item_of_thousands_of_fields_is_refused_alone(live_app: LiveApp) -> None:
+    large = NEWS | {f"x{number}": number for number in range(50_000)}
+    first, second = live_app.post("/analyze/batch", json={"items": [large, NEWS]}).json()["results"]
+    assert first["error"]["code"] == "invalid_request" and "太多" in first["error"]["message"] and second["analysis"]
+
+
 def test_what_a_batch_answers_is_what_single_requests_get(live_app: LiveApp) -> None:
     def comparable(analysis: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in analysis.items() if name not in ("id", "timing_ms")}

@@ -8,7 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx
 import pytest
@@ -21,7 +21,7 @@ from tests.instant_engine import InstantEngine
 from tests.live_app import LiveApp, run_app
 
 NEWS = json.dumps({"task": "news", "text": "美联储宣布加息25个基点"}).encode()
-HEAD = "POST /analyze HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HEAD = "POST /analyze HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 SMALL = ConnectionLimits(most=20, request_seconds=0.5, unread_seconds=0.5, head_bytes=8192)
 
 
@@ -119,11 +119,11 @@ def test_a_head_that_is_too_large_is_431(app: LiveApp, form: str) -> None:
     "sent",
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
-        b"FOO /analyze HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"FOO /analyze HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"POST /analyze HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"POST /analyze HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /analyze HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         b"\r\n\r\nhello\r\n\r\n",
     ],
 )
@@ -151,10 +151,11 @@ def test_http_1_0_is_answered(app: LiveApp, engine: InstantEngine) -> None:
 
 
 def test_more_connections_than_may_be_are_refused_and_logged_once(
-    app: LiveApp, caplog: pytest.LogCaptureFixture
+    engine: InstantEngine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connections, "_log", RareLog("fintunnel.connections", seconds=60.0))
     caplog.set_level(logging.WARNING)
-    with ExitStack() as idle:
+    with run_app(engine, api_key=None, limits=ConnectionLimits(most=20)) as app, ExitStack() as idle:
         for _ in range(20):
             idle.enter_context(connect(app))
         time.sleep(0.1)
@@ -162,25 +163,64 @@ def test_more_connections_than_may_be_are_refused_and_logged_once(
             with connect(app) as refused:
                 status, code, headers = answer(refused)
                 assert (status, code, headers["retry-after"]) == (503, "too_many_connections", "5")
+                assert headers["content-type"].endswith("charset=utf-8") and headers["x-frame-options"] == "DENY"
+        idle.pop_all().close()
+        deadline = time.monotonic() + 5
+        while httpx.get(f"{app.url}/health", trust_env=False).status_code != 200:  # the places are free again
+            assert time.monotonic() < deadline
+        metrics = httpx.get(f"{app.url}/metrics", trust_env=False).text
+        assert 'fintunnel_errors_total{code="too_many_connections"} 10.0' in metrics
     lines = [record.getMessage() for record in caplog.records if "connections" in record.getMessage()]
     assert lines == ["more than 20 connections: new ones are refused"]
-    deadline = time.monotonic() + 5
-    while True:  # the places are free again once the idle ones have gone
-        if httpx.get(f"{app.url}/health", trust_env=False).status_code == 200:
-            break
-        assert time.monotonic() < deadline
 
 
-def test_a_caller_that_does_not_read_is_given_up(app: LiveApp, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_caller_that_does_not_read_is_given_up(
+    app: LiveApp, engine: InstantEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.text = ["金" * 100_000] * 40  # type: ignore[assignment]  # 12 MB: more than the two sides' buffers hold
     with connect(app) as lazy:
-        lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        asked = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 500  # answers: more than both sides' buffers hold
-        lazy.settimeout(0.2)
-        with pytest.raises(OSError):
-            while True:
-                lazy.sendall(asked)
-        deadline = time.monotonic() + 10
+        lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        head = HEAD.replace("/analyze", "/analyze/stream")
+        lazy.sendall(f"{head}Content-Length: {len(NEWS)}\r\n\r\n".encode() + NEWS)
+        deadline = time.monotonic() + 20
+        while "was not read" not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         while app.server.server_state.connections or app.drain.under_way:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-    assert "was not read" in caplog.text
+
+
+def test_a_request_hidden_behind_another_is_not_waited_for(app: LiveApp) -> None:
+    """Pipelined: the first is answered, or not; the second holds nothing."""
+    with connect(app) as sly:
+        hidden = HEAD + "Content-Length: 100\r\n\r\n"
+        sly.sendall(("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" + hidden).encode())
+        began = time.monotonic()
+        with suppress(ConnectionResetError):
+            while sly.recv(4096):
+                pass
+        assert time.monotonic() - began < 3
+    deadline = time.monotonic() + 5
+    while app.server.server_state.connections or app.drain.under_way:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_requests_without_end_on_one_connection_are_ended(app: LiveApp) -> None:
+    asked = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000
+    with connect(app) as flood:
+        with pytest.raises(OSError):
+            for _ in range(10_000):
+                flood.sendall(asked)
+    assert httpx.get(f"{app.url}/health", trust_env=False).status_code == 200
+
+
+def test_what_follows_a_body_in_chunks_is_no_header(app: LiveApp) -> None:
+    with connect(app) as odd:
+        head = HEAD + "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        chunk = f"{len(NEWS):x}\r\n".encode() + NEWS + b"\r\n0\r\n" + b"authorization: Bearer x\r\n" * 100 + b"\r\n"
+        odd.sendall(head.encode() + chunk)
+        response = http.client.HTTPResponse(odd)
+        response.begin()
+        assert response.status == 200

@@ -75,6 +75,14 @@ def test_a_key_that_is_set_is_not_replaced(tmp_path: Path) -> None:
     assert "已生成" not in shown and "key-of-the-agent" not in shown and not list(tmp_path.iterdir())
 
 
+def test_a_key_that_can_be_guessed_is_refused_for_a_public_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINTUNNEL_API_KEY", "1234")
+    status, said = elsewhere(tmp_path)
+    assert status == 2 and "太短" in said and "1234" not in said
+
+
 @pytest.mark.parametrize("content", ["", "two words", "密钥"])
 def test_a_stored_key_that_is_none_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "config" / "fintunnel").mkdir(parents=True)

@@ -35,7 +35,7 @@ def test_work_stops_when_the_caller_hangs_up(live_app: LiveApp, engine: InstantE
     path = "/analyze/stream" if stream and path == "/analyze" else path
     with socket.create_connection(("127.0.0.1", int(live_app.url.rpartition(":")[2]))) as caller:
         content = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer right-key\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right-key\r\n"
         head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
         caller.sendall(head.encode() + content)
         assert until(lambda: engine.open_now == 1 and bool(engine.calls))
@@ -144,6 +144,6 @@ def test_a_stream_that_is_refused_is_refused_with_its_status(live_app: LiveApp) 
 def test_a_quiet_stream_is_kept_alive(
     live_app: LiveApp, engine: InstantEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fintunnel_server.streaming._ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr("fintunnel_server.running.streaming._ALIVE_SECONDS", 0.05)
     engine.text, engine.delay = "金", 0.3
     assert ": alive\n\n" in live_app.post("/analyze/stream", json=NEWS).text

@@ -11,7 +11,7 @@ import openai
 import pytest
 from fintunnel.prompt import Message
 from fintunnel.wire import ChatRequest, ErrorBody
-from fintunnel_server.chat_prompt import chat_messages, wanted_json
+from fintunnel_server.chat.prompt import chat_messages, wanted_json
 from fintunnel_server.errors import EngineBusy, SamplingRejected, SchemaRejected
 from pydantic import BaseModel
 
@@ -278,7 +278,7 @@ def test_a_stream_that_takes_too_long_ends_with_an_error(engine: InstantEngine) 
 def test_a_quiet_stream_is_kept_open(
     live_app: LiveApp, engine: InstantEngine, monkeypatch: pytest.MonkeyPatch, client: openai.OpenAI
 ) -> None:
-    monkeypatch.setattr("fintunnel_server.streaming._ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr("fintunnel_server.running.streaming._ALIVE_SECONDS", 0.05)
     engine.text, engine.delay = "金", 0.2
     assert chat(live_app, stream=True).text.startswith(": alive\n\n")
     events = list(client.chat.completions.create(model="fintunnel", messages=USER, stream=True))

@@ -19,21 +19,21 @@ _ROOT = Path(__file__).parents[2]
 _PROBES = ("/health", "/ready")
 
 
-def schemathesis(app: LiveApp, *options: str) -> subprocess.CompletedProcess[str]:
+def schemathesis(app: LiveApp, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", "run", f"{app.url}/openapi.json", "--checks", "all", "--no-color",
          "--header", f"Authorization: Bearer {app.api_key}", *options],
-        capture_output=True, encoding="utf-8", check=False, timeout=600, cwd=_ROOT,
+        capture_output=True, encoding="utf-8", check=False, timeout=600, cwd=folder,
         env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.server.schemathesis_hooks", "PYTHONPATH": str(_ROOT)},
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(("examples", "seed"), [("15", "1"), pytest.param("300", "2", marks=pytest.mark.thorough)])
-def test_what_the_document_says_is_what_the_app_does(examples: str, seed: str) -> None:
+def test_what_the_document_says_is_what_the_app_does(examples: str, seed: str, tmp_path: Path) -> None:
     # What depends on the model's size and on the load is no property of the document.
     roomy = InstantEngine(context_tokens=10**9)
     with run_app(roomy, api_key="right-key", max_prompt_tokens=10**9, max_body_bytes=10**8) as app:
-        done = schemathesis(app, "--max-examples", examples, "--seed", seed)
+        done = schemathesis(app, tmp_path, "--max-examples", examples, "--seed", seed)
     assert done.returncode == 0, done.stdout[-6000:]
     passed = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
     assert passed is not None and int(passed[2]) > 300, done.stdout[-3000:]

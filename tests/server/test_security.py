@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import socket
 from pathlib import Path
 
 import httpx
@@ -61,6 +62,13 @@ def test_named_keys_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "agent": "k1",
         "default": "k2",
     }
+
+
+def test_variables_without_our_prefix_are_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("API_KEY", "PAGE", "RATE_LIMIT", "LOG_FORMAT", "ADAPTER_ROOT", "MAX_ROWS"):
+        monkeypatch.setenv(name, "3")
+    assert not load_settings().keys and load_settings().page
+    assert load_settings().max_rows == 16 and load_settings().adapter_root is None
 
 
 def test_a_key_that_asks_too_often_is_told_when_to_come_again(engine: InstantEngine) -> None:
@@ -186,6 +194,43 @@ def test_the_log_has_each_requests_id_and_no_secret(
         assert {line["request_id"] for line in lines if "what went wrong" in json.dumps(line)} == {number}
     else:
         assert log.count(number) >= 2  # the failure and the request
+
+
+@pytest.mark.parametrize("path", ["/analyze", "/analyze/stream", "/analyze/batch", "/v1/chat/completions"])
+def test_a_path_with_a_line_end_reaches_no_route_past_its_guards(live_app: LiveApp, path: str) -> None:
+    for end in ("%0A", "%0a", "%0d", "%00", "/"):
+        refused = live_app.post(path + end, content=b"{}", headers={"Content-Type": "text/plain"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_a_stranger_is_refused_before_anything_of_the_body_is_read(live_app: LiveApp) -> None:
+    port = int(live_app.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
+        stranger.sendall(
+            b"POST /analyze HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 200000\r\n\r\n"
+        )
+        assert stranger.recv(65536).startswith(b"HTTP/1.1 401 ")
+
+
+def test_strangers_who_try_many_keys_have_to_wait_and_callers_do_not(live_app: LiveApp) -> None:
+    statuses = [ask(live_app, f"guess-{number}").status_code for number in range(70)]
+    assert statuses[:60] == [401] * 60 and set(statuses[60:]) == {429}
+    assert ask(live_app, "right-key").status_code == 200
+
+
+def test_a_server_without_a_key_is_not_asked_under_another_name(engine: InstantEngine) -> None:
+    """A page whose host name leads to this machine (DNS rebinding)."""
+    with run_app(engine, api_key=None) as app:
+        for host, status in (("evil.example", 401), ("evil.example:8000", 401), ("[", 401), ("localhost:8000", 200),
+                             ("127.0.0.1", 200), ("[::1]:8000", 200)):  # fmt: skip
+            answer = httpx.post(f"{app.url}/analyze", json=NEWS, headers={"Host": host}, trust_env=False)
+            assert answer.status_code == status
+
+
+def test_a_batch_that_no_rate_allows_is_told_so(engine: InstantEngine) -> None:
+    with run_app(engine, api_key="k", rate_limit="4/minute") as app:
+        refused = ask(app, "k", "/analyze/batch", {"items": [NEWS] * 8})
+    assert refused.status_code == 422 and "4 次" in refused.json()["error"]["message"]
 
 
 def test_a_request_can_name_no_file_and_no_url(live_app: LiveApp, tmp_path: Path) -> None:

@@ -39,6 +39,14 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     return ngrok_stand_in(tmp_path, monkeypatch)
 
 
+@pytest.fixture
+def hang_up_ends() -> Iterator[None]:
+    """A server inherits it where SIGHUP is ignored, as under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def serve(upstream: Upstream, folder: Path, *options: str, tunnel: str = "ngrok") -> LocalServer:
     arguments = ["--upstream", upstream.url, "--upstream-model", "tuned", "--tunnel", tunnel, *options]
     return LocalServer(arguments, log=folder / "server.log")
@@ -104,6 +112,7 @@ def test_sigterm_while_the_tunnel_opens_leaves_no_agent(upstream: Upstream, stan
     assert not stand_in.alive()
 
 
+@pytest.mark.usefixtures("hang_up_ends")
 def test_cloudflared_is_served_likewise(upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in = cloudflared_stand_in(tmp_path, monkeypatch)
     monkeypatch.setenv("FINTUNNEL_API_KEY", KEY)

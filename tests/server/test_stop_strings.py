@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from fintunnel_server.chat.stop_strings import StopStrings
 from fintunnel_server.engine import Piece, TokenLogprob
-from fintunnel_server.stop_strings import StopStrings
 
 
 def read(stops: list[str], pieces: list[str]) -> tuple[list[str], bool]:

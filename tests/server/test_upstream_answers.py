@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from fintunnel.prompt import Message
 from fintunnel.wire import Context, NewsAnalysis, NewsRequest, Passage, ReportAnswer, ReportRequest
-from fintunnel_server.analyze import analyze
+from fintunnel_server.analysis.analyze import analyze
+from fintunnel_server.analysis.generated_answer import answer_schema, generated_answer
 from fintunnel_server.engine import AdapterInfo, Conversation, Field, Piece, Sampling, Work
 from fintunnel_server.errors import SamplingRejected, SchemaRejected, UpstreamAnswerInvalid
-from fintunnel_server.generated_answer import answer_schema, generated_answer
 from fintunnel_server.upstream import UpstreamEngine, start_upstream_engine
 
 from tests.server.upstream_stand_in import NEWS_TOKENS, Reply, Upstream, delta, event, upstream_server

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from fintunnel.prompt import Message, render_news_answer, render_report_answer
 from fintunnel.wire import ModelInfo, NewsRequest, Passage, ReportRequest, Timing, Usage
+from fintunnel_server.analysis.generated_answer import generated_answer
 from fintunnel_server.engine import AdapterInfo, EngineInfo, Field, Occupancy, Piece, Sampling, Scores, Work
 from fintunnel_server.errors import SchemaRejected, SettingsError, UpstreamAnswerInvalid
-from fintunnel_server.generated_answer import generated_answer
 from fintunnel_server.upstream import UpstreamEngine, start_upstream_engine
 from pydantic import SecretStr
 

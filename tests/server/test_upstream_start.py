@@ -156,7 +156,7 @@ class Missing:
 sys.meta_path.insert(0, Missing())
 import json
 from fintunnel_server.upstream import load_upstream_engine
-import fintunnel_server.analyze, fintunnel_server.generated_answer
+import fintunnel_server.analysis.analyze, fintunnel_server.analysis.generated_answer
 print(json.dumps(load_upstream_engine(sys.argv[1], "tuned").info.continues_answers))
 """
 

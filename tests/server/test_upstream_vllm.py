@@ -19,7 +19,7 @@ import pytest
 from fintunnel.local_server import free_port
 from fintunnel.prompt import Message, render_prompt
 from fintunnel.wire import DIRECTIONS, IMPACTS, Context, NewsAnalysis, NewsRequest, Passage, ReportAnswer, ReportRequest
-from fintunnel_server.analyze import analyze
+from fintunnel_server.analysis.analyze import analyze
 from fintunnel_server.engine import Field, Scores
 from fintunnel_server.errors import SettingsError
 from fintunnel_server.upstream import UpstreamEngine, start_upstream_engine

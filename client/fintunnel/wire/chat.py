@@ -56,7 +56,21 @@ Content = Text | Annotated[list[TextPart], Field(min_length=1, max_length=64)]
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 
+_DEEPEST = 64
+
+
+def _depth(schema: object) -> int:
+    deepest, level = 0, [schema]
+    while level and deepest <= _DEEPEST:
+        children = [list(each.values()) if isinstance(each, dict) else each for each in level]
+        level = [child for each in children if isinstance(each, list) for child in each]
+        deepest += 1
+    return deepest
+
+
 def _sendable(schema: dict[str, Any]) -> dict[str, Any]:
+    if _depth(schema) > _DEEPEST:
+        raise PydanticCustomError("rule", "嵌套得太深")
     try:
         json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):

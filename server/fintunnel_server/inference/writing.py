@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from fintunnel_server.engine import Piece, Sampling, TokenLogprob
+from fintunnel_server.errors import SchemaRejected
 from fintunnel_server.inference.json_constraint import JsonConstraint
 from fintunnel_server.json_string import JsonStringReader
 
@@ -73,6 +74,8 @@ class Writing:
             raise FloatingPointError("the model's logits are not finite")
         if self._constraint is not None:
             logits = self._constraint.confine(logits)
+            if not math.isfinite(logits.max()):
+                raise SchemaRejected("这个 schema 在这里不允许任何 token")
         if self._sampling.temperature < _GREEDY_BELOW:
             return int(logits.argmax())
         weights = torch.softmax(logits / self._sampling.temperature, dim=0)

@@ -46,6 +46,8 @@ export class AnalysisPanel {
   /** @param {import("./history.js").Entry} entry shows what was answered before */
   show(entry) {
     this.#running?.abort();
+    this.#running = null;
+    this.#stopButton.hidden = true;
     this.#form.fill(entry.request);
     this.#lay(entry.request, entry.answers.map(({ model }) => model));
     entry.answers.forEach(({ answer, times }, index) => this.#cards[index].finish(answer, times));

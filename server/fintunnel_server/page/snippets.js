@@ -18,6 +18,11 @@ function bashQuoted(text) {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
+/** @param {string} url @returns {boolean} ngrok shows browsers, and what calls itself one, a page of its own first */
+function isNgrok(url) {
+  return /\.ngrok(-free)?\.(dev|app|io)(:\d+)?$/.test(url);
+}
+
 function curl(url, request) {
   return [
     `curl -sS ${isLoopback(url) ? "--noproxy '*' " : ""}${bashQuoted(`${url}/analyze`)} \\`,
@@ -84,7 +89,7 @@ ${JSON.stringify(request)}
 $request = @{
     Uri = '${url}/analyze'
     Method = 'Post'
-    Headers = @{ Authorization = "Bearer $env:FINTUNNEL_API_KEY" }
+    Headers = @{ Authorization = "Bearer $env:FINTUNNEL_API_KEY"${isNgrok(url) ? "; 'ngrok-skip-browser-warning' = '1'" : ""} }
     ContentType = 'application/json; charset=utf-8'
     Body = [Text.Encoding]::UTF8.GetBytes($body)
     UseBasicParsing = $true

@@ -19,9 +19,7 @@ __all__ = ["admin_router"]
 def admin_router(root: Path, load_adapter: Callable[[str, Path], None]) -> APIRouter:
     router = APIRouter(tags=["admin"])
 
-    @router.post(
-        "/admin/adapters", summary="Add an adapter folder", responses=error_responses(400, 413, 415, 422, 500, 503)
-    )
+    @router.post("/admin/adapters", summary="Add an adapter folder", responses=error_responses(400, 404, 413, 415, 422))
     async def add_adapter(body: AdapterLoad) -> AdapterLoaded:
         given = body.folder or body.name
         folder = folder_under(root, given)

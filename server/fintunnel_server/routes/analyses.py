@@ -16,13 +16,13 @@ from fintunnel.wire import (
     ReportRequest,
 )
 
-from fintunnel_server.analyze import Analysis
+from fintunnel_server.analysis.analyze import Analysis
+from fintunnel_server.analysis.batch import analyze_batch
+from fintunnel_server.analysis.events import EVENTS_SCHEMA, stream_analysis
 from fintunnel_server.api_errors import error_responses
-from fintunnel_server.batch import analyze_batch
-from fintunnel_server.limits import until_gone
+from fintunnel_server.running.hang_up import until_gone
 from fintunnel_server.security.keys import key_name
 from fintunnel_server.service import Service
-from fintunnel_server.sse import EVENTS_SCHEMA, stream_analysis
 
 __all__ = ["analyses_router"]
 

@@ -10,9 +10,9 @@ from fastapi.responses import Response
 from fintunnel.wire import DEFAULT_MODEL_NAME, ChatCompletion, ChatRequest, ErrorCode, ModelCard, ModelList
 
 from fintunnel_server.api_errors import ApiError, error_responses
-from fintunnel_server.limits import until_gone
+from fintunnel_server.chat.reply import ChatReply
 from fintunnel_server.model_names import model_names
-from fintunnel_server.openai_api import ChatReply
+from fintunnel_server.running.hang_up import until_gone
 from fintunnel_server.service import Service
 
 __all__ = ["openai_router"]

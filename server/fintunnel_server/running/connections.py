@@ -6,21 +6,27 @@ from __future__ import annotations
 
 import asyncio
 import http
-import json
 import sys
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fintunnel.wire import ErrorCode
+from fintunnel.wire import ErrorBody, ErrorCode, ErrorDetail
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from fintunnel_server.running.logs import RareLog
+from fintunnel_server.security.headers import SECURITY_HEADERS
 
 __all__ = ["BoundedProtocol", "ConnectionLimits"]
 
+_MOST_BYTES = 32 * 2**20  # of one request as it arrives, frames of chunks and what is thrown away included
 _log = RareLog("fintunnel.connections", seconds=60.0)
+
+
+class _Pipelined(Exception):
+    """Another request began before the last one was answered."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,15 @@ class ConnectionLimits:
 
 
 class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn makes one for each connection."""
+
     limits = ConnectionLimits()
+    count_refusal: Callable[[str], None] = staticmethod(lambda _: None)
 
     @classmethod
-    def with_limits(cls, limits: ConnectionLimits) -> type[BoundedProtocol]:
-        return type(cls.__name__, (cls,), {"limits": limits})
+    def bounded_by(cls, limits: ConnectionLimits, count_refusal: Callable[[str], None]) -> type[BoundedProtocol]:
+        """`count_refusal` is told the error code of each."""
+        return type(cls.__name__, (cls,), {"limits": limits, "count_refusal": staticmethod(count_refusal)})
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -48,10 +58,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._begun = False
         self._heads = 0
+        self._body_bytes = 0
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # whatever waits to be read is known, and timed
         if len(self.connections) > self.limits.most:
             _log.warning("more than %d connections: new ones are refused", self.limits.most)
             self._refuse(503, ErrorCode.TOO_MANY_CONNECTIONS, "连接太多，请稍后再试。")
@@ -68,7 +80,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._arriving is None and self.cycle is not None and self.cycle.response_complete:
             self._expect_request()  # the next one begins on a connection that was kept
         head = self._heads
+        if self._begun and not self._in_head:
+            self._body_bytes += len(data)
         super().data_received(data)
+        if self._begun and self._body_bytes > _MOST_BYTES:
+            _log.warning("a request is larger than %d bytes", _MOST_BYTES)
+            self.transport.abort()
         if self._in_head:
             # The parser keeps a head to itself until it is whole. One that began in this piece began after the last
             # empty line, if there is one: what came before it was another request.
@@ -78,10 +95,18 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(431, ErrorCode.HEAD_TOO_LARGE, f"请求头超过 {self.limits.head_bytes} 字节的上限。")
 
     def on_message_begin(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Nobody's client asks again before it was answered; whoever does could have thousands of requests kept.
+            raise _Pipelined
         super().on_message_begin()
         self._begun = self._in_head = True
         self._heads += 1
+        self._body_bytes = 0
         self._head_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # what comes after a body in chunks is no header of ours
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -106,6 +131,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         del msg  # uvicorn's English, without an id
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()  # an answer is under way: nothing may be written between its pieces
+            return
         self._refuse(400, ErrorCode.INVALID_HTTP, "不是有效的 HTTP 请求。")
 
     # --- when it takes too long ---------------------------------------------------------------------
@@ -143,10 +171,12 @@ class BoundedProtocol(HttpToolsProtocol):
         """The contract's error body, without the app; nothing more is read."""
         if self.transport.is_closing():
             return
-        self._stop_timers()
+        self._cancel_arriving()
+        self.count_refusal(code.value)
         cycle = self.cycle
         if cycle is None or not cycle.response_started or cycle.response_complete:
             self.transport.write(_refusal(status, code, message))
+        self._unread = self._unread or self.loop.call_later(self.limits.unread_seconds, self._give_up_reader)
         self.transport.close()
 
 
@@ -167,12 +197,15 @@ class _OpenEndedCycle(RequestResponseCycle):
 def _refusal(status: int, code: ErrorCode, message: str) -> bytes:
     number = f"req-{uuid.uuid4().hex}"
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    error = {"message": message, "type": kind, "code": code.value, "param": None, "request_id": number}
-    body = json.dumps({"error": error}, ensure_ascii=False).encode()
-    head = (
-        f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nX-Request-ID: {number}\r\n"
-        + ("Retry-After: 5\r\n" if status == 503 else "")
-        + "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode() + body
+    body = ErrorBody(error=ErrorDetail(message=message, type=kind, code=code, request_id=number))
+    content = body.model_dump_json().encode()
+    headers = {
+        "Content-Type": "application/json; charset=utf-8",
+        "Content-Length": str(len(content)),
+        "X-Request-ID": number,
+        "Connection": "close",
+        **({"Retry-After": "5"} if status == 503 else {}),
+        **SECURITY_HEADERS,
+    }
+    lines = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}", *(f"{name}: {headers[name]}" for name in headers)]
+    return "\r\n".join([*lines, "", ""]).encode() + content

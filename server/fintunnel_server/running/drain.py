@@ -80,4 +80,5 @@ class Drain:
         if not self._cut:
             self._cut = True
             for timeout in self._timeouts:
-                timeout.reschedule(asyncio.get_running_loop().time())
+                if not timeout.expired():  # it has not ended by itself just now
+                    timeout.reschedule(asyncio.get_running_loop().time())

@@ -45,6 +45,8 @@ def log_to_stderr(form: LogFormat) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in _OTHERS:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns of every request that is none, which strangers send as often as they like.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 def _add_request(record: logging.LogRecord) -> bool:

@@ -6,7 +6,7 @@ import signal
 from types import FrameType
 
 import uvicorn
-from starlette.types import ASGIApp
+from fastapi import FastAPI
 
 from fintunnel_server.running.connections import BoundedProtocol, ConnectionLimits
 from fintunnel_server.running.drain import Drain
@@ -42,11 +42,12 @@ class DrainingServer(uvicorn.Server):
         return self._drain.under_way == 0 or self._drain.seconds_over >= _TOLD_SECONDS
 
 
-def draining_server(app: ASGIApp, drain: Drain, limits: ConnectionLimits) -> DrainingServer:
-    """`run(sockets=[...])` serves until a signal has ended it; raises KeyboardInterrupt where that was Ctrl+C."""
+def draining_server(app: FastAPI, drain: Drain, limits: ConnectionLimits) -> DrainingServer:
+    """`app`: of `create_app`. `run(sockets=[...])` serves until a signal has ended it; raises KeyboardInterrupt where
+    that was Ctrl+C."""
     config = uvicorn.Config(
         app,
-        http=BoundedProtocol.with_limits(limits),
+        http=BoundedProtocol.bounded_by(limits, app.state.metrics.error),
         ws="none",
         log_config=None,
         access_log=False,  # the app writes a line with the request's id

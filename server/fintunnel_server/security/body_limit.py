@@ -1,4 +1,4 @@
-"""A body is refused by its size in bytes and its type before anything of it is parsed.
+"""What a body may be, before anything of it is parsed: its caller has a key, it is JSON, and it is not too large.
 
 Plain ASGI, because it runs for every request: starlette's BaseHTTPMiddleware would take longer than all the rest of the
 app, and would hide from a route that its caller has gone.
@@ -14,41 +14,36 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fintunnel_server.api_errors import ApiError, error_response
+from fintunnel_server.security.keys import KeyCheck
 
-__all__ = ["LimitBody"]
-
+__all__ = ["GuardBody"]
 
 _THROWN_AWAY = 8 * 2**20  # bytes
 
 
-class LimitBody:
-    """Refuses a body that is too large, by its header or by what arrives, and one that is not JSON.
+class GuardBody:
+    """Refuses a body without a key, one that is not JSON, and one that is too large, by its header or by what arrives.
 
     Args:
-        max_bytes: of the bodies that each path may be sent by POST; bodies are read nowhere else.
+        max_bytes: of the bodies that each path may be sent by POST. No other request has its body read.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: Mapping[str, int], check: KeyCheck) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._check = check
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = self._max_bytes.get(scope.get("path", ""))
-        if limit is None or scope["type"] != "http" or scope["method"] != "POST":
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            wrong = ApiError(415, ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Content-Type 应为 application/json")
-            await error_response(request, wrong)(scope, receive, send)
-            return
-        declared = request.headers.get("content-length", "0")
-        hopeless = declared.isascii() and declared.isdigit() and int(declared) > limit + _THROWN_AWAY
-        body = None if hopeless else await _read(receive, limit)
-        if body is None:
-            message = f"请求体超过 {limit} 字节的上限"
-            # Closed, because the rest of it is not read.
-            refusal = ApiError(413, ErrorCode.BODY_TOO_LARGE, message, headers={"Connection": "close"})
+        limit = self._max_bytes.get(scope["path"]) if scope["method"] == "POST" else None
+        try:
+            body = b"" if limit is None else await self._checked(request, receive, limit)
+        except ApiError as refusal:
+            # Closed, because the body, or the rest of it, is not read.
+            refusal.headers = {**refusal.headers, "Connection": "close"}
             await error_response(request, refusal)(scope, receive, send)
             return
         given = False
@@ -56,11 +51,30 @@ class LimitBody:
         async def replay() -> Message:
             nonlocal given
             if given:
-                return await receive()  # from here on: that the caller has gone
+                return await receive_no_body(receive)  # from here on: that the caller has gone
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
 
         await self._app(scope, replay, send)
+
+    async def _checked(self, request: Request, receive: Receive, limit: int) -> bytes:
+        # The route asks for the key too, and charges it; here it is asked before a stranger's body costs anything.
+        await self._check.name_of(request)
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise ApiError(415, ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Content-Type 应为 application/json")
+        declared = request.headers.get("content-length", "0")
+        hopeless = declared.isascii() and declared.isdigit() and int(declared) > limit + _THROWN_AWAY
+        body = None if hopeless else await _read(receive, limit)
+        if body is None:
+            raise ApiError(413, ErrorCode.BODY_TOO_LARGE, f"请求体超过 {limit} 字节的上限")
+        return body
+
+
+async def receive_no_body(receive: Receive) -> Message:
+    """The next message that is not a piece of a body: of a request whose body nobody reads, pieces may still come."""
+    while (message := await receive())["type"] == "http.request":
+        pass
+    return message
 
 
 async def _read(receive: Receive, limit: int) -> bytes | None:

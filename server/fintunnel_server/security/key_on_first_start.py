@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import typer
@@ -14,10 +15,11 @@ from pydantic import SecretStr
 
 from fintunnel_server.errors import SettingsError
 
-__all__ = ["STORED_KEY_NAME", "key_for_public"]
+__all__ = ["STORED_KEY_NAME", "key_for_public", "refuse_weak_keys"]
 
 STORED_KEY_NAME = "stored"
 _KEY_BYTES = 32
+_SHORTEST = 8  # characters; at sixty tries a minute a random one of these holds out
 
 _REFUSED = (
     "公开的服务必须有密钥：请先设置环境变量 FINTUNNEL_API_KEY（自己定一串长的随机字符）。"
@@ -46,9 +48,20 @@ def key_for_public() -> SecretStr:
     return SecretStr(key)
 
 
+def refuse_weak_keys(keys: Mapping[str, SecretStr]) -> None:
+    """
+    Raises:
+        SettingsError: a key is so short that it can be guessed.
+    """
+    for name, key in keys.items():
+        if len(key.get_secret_value()) < _SHORTEST:
+            raise SettingsError(f"密钥 {name} 太短，公开的服务至少要 {_SHORTEST} 个字符，最好是随机的 32 个以上。")
+
+
 def _read(path: Path) -> SecretStr | None:
     try:
         text = path.read_text(encoding="utf-8")
+        path.chmod(0o600)  # whatever copying it here has made of it
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

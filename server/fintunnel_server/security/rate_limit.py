@@ -45,6 +45,9 @@ class RateLimit:
         Raises:
             ApiError: 429, with when to come again; nothing is counted then.
         """
+        if self._limit is not None and cost > self._limit.amount:
+            message = f"一次要 {cost} 次，超过了每个密钥的上限 {self._limit.amount} 次，请分成小批。"
+            raise ApiError(422, ErrorCode.INVALID_REQUEST, message, "items")
         if self._limit is None or cost <= 0 or await self._limiter.hit(self._limit, name, cost=cost):
             return
         window = await self._limiter.get_window_stats(self._limit, name)

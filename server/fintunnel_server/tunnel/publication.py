@@ -58,7 +58,7 @@ class Publication:
             logger.warning("tunnel: open at %s; it could not be printed: %s", url, error)
         if self._file is not None:
             opened_at = datetime.now(UTC).astimezone()
-            self._write(Connection(url=url, key_name=self._key_name, model=self._model, opened_at=opened_at))
+            self._write(Connection(url=url, key_name=self._key_name, model=self._model[:200], opened_at=opened_at))
 
     def closed(self) -> None:
         """The file that was written stays and says since when nobody answers there; another server's is left alone."""

@@ -137,6 +137,8 @@ class Tunnel:
                         return False
                     self._agent = agent = self._new_agent()
                 url = agent.open()
+            except OSError as failure:  # of this machine: no memory, no place in /tmp
+                logger.warning("tunnel: not open yet, trying on after %s", type(failure).__name__)
             except TunnelFailed as failure:  # the agent has closed itself
                 if self._stop.is_set():
                     return False

@@ -111,7 +111,10 @@ def _asked(
     second: Executor | None, count: int, split: str, seed: int, library: ReportLibrary | None
 ) -> Callable[[], list[Row]]:
     """What gives the report rows of a split: made meanwhile by `second`, or here and now where it has died."""
-    future = None if second is None else second.submit(report_rows, count, split, seed, library)
+    try:
+        future = None if second is None else second.submit(report_rows, count, split, seed, library)
+    except BrokenExecutor:  # it has died before it was asked
+        future = None
 
     def rows() -> list[Row]:
         try:

@@ -46,6 +46,7 @@ async function show() {
 function withKey(request) {
   const own = new URL(request.url, location.href).origin === location.origin;
   if (own && apiKey.get()) request.headers.Authorization = `Bearer ${apiKey.get()}`;
+  if (own) request.headers["ngrok-skip-browser-warning"] = "1";
   return request;
 }
 

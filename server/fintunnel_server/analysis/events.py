@@ -10,10 +10,10 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
-from fintunnel_server.analyze import Analysis
+from fintunnel_server.analysis.analyze import Analysis
 from fintunnel_server.api_errors import error_body
-from fintunnel_server.progress import Progress
-from fintunnel_server.streaming import ALIVE, Parts, stream_parts
+from fintunnel_server.running.progress import Progress
+from fintunnel_server.running.streaming import ALIVE, Parts, stream_parts
 
 __all__ = ["EVENTS_SCHEMA", "stream_analysis"]
 

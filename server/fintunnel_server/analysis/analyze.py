@@ -11,9 +11,9 @@ from fintunnel.hosted_api import STRUCTURE_TOKENS
 from fintunnel.prompt import fit, render_prompt
 from fintunnel.wire import ModelInfo, NewsAnalysis, NewsRequest, ReportAnswer, ReportRequest, Timing, Usage
 
+from fintunnel_server.analysis.generated_answer import generated_answer
+from fintunnel_server.analysis.scored_answer import Common, ScoredAnswer
 from fintunnel_server.engine import Conversation, Engine
-from fintunnel_server.generated_answer import generated_answer
-from fintunnel_server.scored_answer import Common, ScoredAnswer
 
 __all__ = ["Analysis", "Parts", "analyze"]
 

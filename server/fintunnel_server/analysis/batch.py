@@ -8,14 +8,15 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from fintunnel.wire import AnalyzeRequest, BatchItem, NewsRequest, ReportRequest
+from fintunnel.wire import AnalyzeRequest, BatchItem, ErrorCode, NewsRequest, ReportRequest
 from pydantic import TypeAdapter, ValidationError
 
-from fintunnel_server.analyze import Analysis
-from fintunnel_server.api_errors import error_body
+from fintunnel_server.analysis.analyze import Analysis
+from fintunnel_server.api_errors import ApiError, error_body
 
 __all__ = ["analyze_batch"]
 
+_MOST_VALUES = 256  # of one item; the largest valid one has a tenth of them, and each wrong one costs an error
 _REQUEST: TypeAdapter[NewsRequest | ReportRequest] = TypeAdapter(AnalyzeRequest)
 
 
@@ -36,9 +37,13 @@ async def analyze_batch(
 
     async def answer(item: Any) -> BatchItem:
         try:
+            if not _is_small(item):
+                raise ApiError(422, ErrorCode.INVALID_REQUEST, "这一项的字段或元素太多。")
             checked = _REQUEST.validate_python(item)
         except ValidationError as error:
             return BatchItem(error=error_body(request, RequestValidationError(error.errors())).error)
+        except ApiError as error:
+            return BatchItem(error=error_body(request, error).error)
         async with places:
             try:
                 return BatchItem(analysis=await analyze_one(checked))
@@ -48,3 +53,12 @@ async def analyze_batch(
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(answer(item)) for item in items]
     return [task.result() for task in tasks]
+
+
+def _is_small(item: Any) -> bool:
+    count, level = 0, [item]
+    while level and count <= _MOST_VALUES:
+        count += len(level)
+        children = [list(each.values()) if isinstance(each, dict) else each for each in level]
+        level = [child for each in children if isinstance(each, list) for child in each]
+    return count <= _MOST_VALUES

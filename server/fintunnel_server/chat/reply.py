@@ -13,17 +13,18 @@ from fintunnel.errors import PromptTooLongError
 from fintunnel.wire import ChatCompletion, ChatRequest, ChatUsage, ErrorCode
 
 from fintunnel_server.api_errors import ApiError
-from fintunnel_server.chat_objects import ChatObjects, End
-from fintunnel_server.chat_prompt import chat_messages, wanted_json
+from fintunnel_server.chat.objects import ChatObjects, End
+from fintunnel_server.chat.prompt import chat_messages, wanted_json
+from fintunnel_server.chat.stop_strings import StopStrings
 from fintunnel_server.engine import Conversation, Engine, Piece, Sampling
 from fintunnel_server.errors import SchemaRejected
-from fintunnel_server.progress import Progress
-from fintunnel_server.stop_strings import StopStrings
-from fintunnel_server.streaming import stream_parts
+from fintunnel_server.running.progress import Progress
+from fintunnel_server.running.streaming import stream_parts
 
 __all__ = ["ChatReply"]
 
 _DEFAULT_MAX_TOKENS = 500
+_CHARACTERS_A_TOKEN = 16  # no text has as many in each
 
 
 class ChatReply:
@@ -65,10 +66,14 @@ class ChatReply:
         request = self._request
         messages = chat_messages(request, self._wanted)
         max_tokens = request.max_completion_tokens or request.max_tokens or _DEFAULT_MAX_TOKENS
+        if sum(len(message["content"]) for message in messages) > _CHARACTERS_A_TOKEN * self._max_prompt_tokens:
+            raise PromptTooLongError("对话太长了，请缩短内容。")  # counting it would hold up everybody else
         prompt_tokens = self._engine.count_tokens(messages)
-        limit = min(self._max_prompt_tokens, self._engine.info.context_tokens - max_tokens)
+        limit = max(0, min(self._max_prompt_tokens, self._engine.info.context_tokens - max_tokens))
         if prompt_tokens > limit:
-            raise PromptTooLongError(f"对话有 {prompt_tokens} 个 token，上限是 {limit}。请缩短内容。")
+            raise PromptTooLongError(
+                f"对话有 {prompt_tokens} 个 token，上限是 {limit}。请缩短内容，或调小 max_tokens。"
+            )
         opened = self._engine.open(messages, adapter=self._adapter, answer_tokens=max_tokens)
         async with self._progress.in_time(), opened as conversation:
             stop = StopStrings(self._stops)

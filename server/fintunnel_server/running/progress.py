@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from fintunnel.chinese import LABELS_ZH
 from fintunnel.wire import NewsAnalysis
 
-from fintunnel_server.analyze import Analysis
+from fintunnel_server.analysis.analyze import Analysis
 from fintunnel_server.running.drain import Drain
 from fintunnel_server.running.metrics import Metrics
 
@@ -41,7 +41,7 @@ class Progress:
 
     def saw(self, part: Analysis | str) -> None:
         if isinstance(part, str):
-            if not self._characters:
+            if part and not self._characters:
                 self._metrics.first_token(time.monotonic() - self._began)
             self._characters += len(part)
         else:

@@ -15,7 +15,7 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from fintunnel_server.limits import until_gone
+from fintunnel_server.running.hang_up import until_gone
 
 __all__ = ["ALIVE", "Parts", "stream_parts"]
 

@@ -30,9 +30,9 @@ from fintunnel.wire import (
 )
 
 from fintunnel_server.api_errors import error_body
-from fintunnel_server.chat_prompt import WantedJson
+from fintunnel_server.chat.prompt import WantedJson
 from fintunnel_server.engine import Piece, TokenLogprob
-from fintunnel_server.streaming import ALIVE, Parts
+from fintunnel_server.running.streaming import ALIVE, Parts
 
 __all__ = ["ChatObjects", "End"]
 
