@@ -219,7 +219,7 @@ def test(tier: str) -> int:
     selection = {"fast": ["-m", "not e2e and not browser"], "default": ["-m", "not thorough"], "all": []}[tier]
     # Two files at a time, each on half of the cores: more threads than cores would only wait for each other.
     cores = os.cpu_count() or 1
-    at_once = ["-n", "2", "--dist", "loadfile"] if cores >= 2 else []
+    at_once = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"] if cores >= 2 else []
     threads = {"OMP_NUM_THREADS": str(max(1, cores // 2))} if at_once else {}
     checks = [
         ["ruff", "check", "."],
