@@ -39,20 +39,13 @@ from fintunnel.wire.analysis import (
     Usage,
 )
 from fintunnel.wire.chat import (
-    AssistantMessage,
     ChatRequest,
-    ChatRequestMessage,
     ChatTool,
-    FunctionCall,
     JsonObjectFormat,
     JsonSchemaFormat,
     NamedToolChoice,
     StreamOptions,
-    SystemMessage,
     TextFormat,
-    ToolCall,
-    ToolMessage,
-    UserMessage,
 )
 from fintunnel.wire.chat_answer import (
     ChatChoice,
@@ -70,6 +63,15 @@ from fintunnel.wire.chat_answer import (
     ModelCard,
     ModelList,
     ToolCallDelta,
+)
+from fintunnel.wire.chat_messages import (
+    AssistantMessage,
+    ChatRequestMessage,
+    FunctionCall,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
 )
 from fintunnel.wire.error_body import (
     ErrorBody,

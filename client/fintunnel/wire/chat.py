@@ -20,40 +20,18 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from fintunnel.wire.analysis import DEFAULT_MODEL_NAME
-from fintunnel.wire.model import NOT_GUESSED, WireModel
+from fintunnel.wire.chat_messages import ChatRequestMessage, FunctionName, Text
+from fintunnel.wire.model import NOT_GUESSED, StrictWireModel
 
 __all__ = [
-    "AssistantMessage",
     "ChatRequest",
-    "ChatRequestMessage",
     "ChatTool",
-    "FunctionCall",
     "JsonObjectFormat",
     "JsonSchemaFormat",
     "NamedToolChoice",
     "StreamOptions",
-    "SystemMessage",
     "TextFormat",
-    "ToolCall",
-    "ToolMessage",
-    "UserMessage",
 ]
-
-
-class _Strict(WireModel):
-    """No conversions: `"5"` is no number."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class TextPart(_Strict):
-    type: Literal["text"]
-    text: str = Field(max_length=32_000)
-
-
-Text = Annotated[str, Field(max_length=32_000)]
-Content = Text | Annotated[list[TextPart], Field(min_length=1, max_length=64)]
-FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 
 _DEEPEST = 64
@@ -81,68 +59,19 @@ def _sendable(schema: dict[str, Any]) -> dict[str, Any]:
 JsonSchema = Annotated[dict[str, Any], AfterValidator(_sendable)]
 
 
-class SystemMessage(_Strict):
-    role: Literal["system", "developer"]
-    content: Content
-
-
-class UserMessage(_Strict):
-    role: Literal["user"]
-    content: Content
-
-
-class FunctionCall(_Strict):
-    """`arguments`: JSON, as the model wrote it."""
-
-    name: FunctionName
-    arguments: Text
-
-
-class ToolCall(_Strict):
-    id: str = Field(max_length=200)
-    type: Literal["function"]
-    function: FunctionCall
-
-
-class AssistantMessage(_Strict):
-    """What an earlier answer was. The fields that are always null are in what OpenAI's SDK makes of an answer."""
-
-    role: Literal["assistant"]
-    content: Content | None = None
-    tool_calls: Annotated[list[ToolCall], Field(min_length=1, max_length=32)] | None = None
-    refusal: None = None
-    annotations: None = None
-    audio: None = None
-    function_call: None = None
-
-
-class ToolMessage(_Strict):
-    """`name` (which instructor sends): the function's, where no earlier message has the call."""
-
-    role: Literal["tool"]
-    content: Content
-    tool_call_id: str = Field(max_length=200)
-    name: FunctionName | None = None
-
-
-ChatRequestMessage = Annotated[
-    SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
-]
-
-
-class StreamOptions(_Strict):
+class StreamOptions(StrictWireModel):
     include_usage: bool | None = None
 
 
-class TextFormat(_Strict):
+class TextFormat(StrictWireModel):
     type: Literal["text"]
 
 
-class JsonObjectFormat(_Strict):
+class JsonObjectFormat(StrictWireModel):
     type: Literal["json_object"]
 
 
-class NamedSchema(_Strict):
+class NamedSchema(StrictWireModel):
     """`strict` changes nothing: a schema is always kept to."""
 
     name: FunctionName
@@ -151,7 +80,7 @@ class NamedSchema(_Strict):
     strict: bool | None = None
 
 
-class JsonSchemaFormat(_Strict):
+class JsonSchemaFormat(StrictWireModel):
     type: Literal["json_schema"]
     json_schema: NamedSchema
 
@@ -159,7 +88,7 @@ class JsonSchemaFormat(_Strict):
 ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
 
 
-class FunctionTool(_Strict):
+class FunctionTool(StrictWireModel):
     """`strict` changes nothing: the parameters' schema is always kept to. Without one there are no parameters."""
 
     name: FunctionName
@@ -168,16 +97,16 @@ class FunctionTool(_Strict):
     strict: bool | None = None
 
 
-class ChatTool(_Strict):
+class ChatTool(StrictWireModel):
     type: Literal["function"]
     function: FunctionTool
 
 
-class NamedFunction(_Strict):
+class NamedFunction(StrictWireModel):
     name: FunctionName
 
 
-class NamedToolChoice(_Strict):
+class NamedToolChoice(StrictWireModel):
     type: Literal["function"]
     function: NamedFunction
 
@@ -209,7 +138,7 @@ _RULES: Any = {
 }
 
 
-class ChatRequest(_Strict):
+class ChatRequest(StrictWireModel):
     """A conversation to be gone on with."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_RULES)

@@ -7,11 +7,17 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict
 from pydantic_core import PydanticCustomError
 
-__all__ = ["NOT_GUESSED", "Boolean", "Integer", "Number", "WireModel"]
+__all__ = ["NOT_GUESSED", "Boolean", "Integer", "Number", "StrictWireModel", "WireModel"]
 
 
 class WireModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class StrictWireModel(WireModel):
+    """No conversions: `"5"` is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 def _no_text_or_truth(value: object) -> object:
