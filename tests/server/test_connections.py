@@ -150,28 +150,46 @@ def test_http_1_0_is_answered(app: LiveApp, engine: InstantEngine) -> None:
             assert body.startswith(b"event: analysis\n") and b"\nevent: done\n" in body and body.endswith(b"\n\n")
 
 
-def test_more_connections_than_may_be_are_refused_and_logged_once(
-    engine: InstantEngine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def patient(engine: InstantEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveApp]:
     monkeypatch.setattr(connections, "_log", RareLog("fintunnel.connections", seconds=60.0))
+    with run_app(engine, api_key=None, limits=ConnectionLimits(most=20)) as app:
+        yield app
+
+
+@pytest.mark.parametrize("sent", ["", "POST /ana", HEAD + "Content-Length: 50\r\n\r\n{"])
+def test_who_asks_nothing_makes_room_for_who_does(
+    patient: LiveApp, caplog: pytest.LogCaptureFixture, sent: str
+) -> None:
     caplog.set_level(logging.WARNING)
-    with run_app(engine, api_key=None, limits=ConnectionLimits(most=20)) as app, ExitStack() as idle:
-        for _ in range(20):
-            idle.enter_context(connect(app))
-        time.sleep(0.1)
-        for _ in range(10):
-            with connect(app) as refused:
-                status, code, headers = answer(refused)
-                assert (status, code, headers["retry-after"]) == (503, "too_many_connections", "5")
-                assert headers["content-type"].endswith("charset=utf-8") and headers["x-frame-options"] == "DENY"
-        idle.pop_all().close()
-        deadline = time.monotonic() + 5
-        while httpx.get(f"{app.url}/health", trust_env=False).status_code != 200:  # the places are free again
-            assert time.monotonic() < deadline
-        metrics = httpx.get(f"{app.url}/metrics", trust_env=False).text
-        assert 'fintunnel_errors_total{code="too_many_connections"} 10.0' in metrics
+    with ExitStack() as stack:
+        idle = [stack.enter_context(connect(patient)) for _ in range(20)]
+        for each in idle:
+            each.sendall(sent.encode())
+        time.sleep(0.2)
+        for _ in range(3):
+            assert httpx.get(f"{patient.url}/health", trust_env=False).status_code == 200
+        status, code, headers = answer(idle[0])
+        assert (status, code, headers["retry-after"]) == (503, "too_many_connections", "5")
+        assert headers["content-type"].endswith("charset=utf-8") and headers["x-frame-options"] == "DENY"
     lines = [record.getMessage() for record in caplog.records if "connections" in record.getMessage()]
-    assert lines == ["more than 20 connections: new ones are refused"]
+    assert lines == ["more than 20 connections: one is given up for each new one"]
+    metrics = httpx.get(f"{patient.url}/metrics", trust_env=False).text
+    assert 'fintunnel_errors_total{code="too_many_connections"}' in metrics
+
+
+def test_when_all_are_being_answered_new_ones_are_refused(patient: LiveApp, engine: InstantEngine) -> None:
+    engine.text, engine.delay = "金" * 1000, 0.02
+    with ExitStack() as stack:
+        for _ in range(20):
+            busy = stack.enter_context(connect(patient))
+            busy.sendall(f"{HEAD}Content-Length: {len(NEWS)}\r\n\r\n".encode() + NEWS)
+        deadline = time.monotonic() + 5
+        while patient.drain.under_way < 20:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        with connect(patient) as refused:
+            assert answer(refused)[:2] == (503, "too_many_connections")
 
 
 def test_a_caller_that_does_not_read_is_given_up(

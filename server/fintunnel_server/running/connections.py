@@ -45,11 +45,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     limits = ConnectionLimits()
     count_refusal: Callable[[str], None] = staticmethod(lambda _: None)
+    waiting: dict[BoundedProtocol, None]
+    """connections whose request has not arrived whole, the oldest first"""
 
     @classmethod
     def bounded_by(cls, limits: ConnectionLimits, count_refusal: Callable[[str], None]) -> type[BoundedProtocol]:
         """`count_refusal` is told the error code of each."""
-        return type(cls.__name__, (cls,), {"limits": limits, "count_refusal": staticmethod(count_refusal)})
+        bounds = {"limits": limits, "count_refusal": staticmethod(count_refusal), "waiting": {}}
+        return type(cls.__name__, (cls,), bounds)
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -65,12 +68,17 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # whatever waits to be read is known, and timed
         if len(self.connections) > self.limits.most:
-            _log.warning("more than %d connections: new ones are refused", self.limits.most)
-            self._refuse(503, ErrorCode.TOO_MANY_CONNECTIONS, "连接太多，请稍后再试。")
-        else:
-            self._expect_request()
+            # Whoever has asked for nothing yet makes room; else idle strangers could lock everybody out.
+            given_up = next(iter(self.waiting), self)
+            _log.warning("more than %d connections: one is given up for each new one", self.limits.most)
+            given_up.give_up()
+            if given_up is self:
+                return
+        self.waiting[self] = None
+        self._expect_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.waiting.pop(self, None)
         self._stop_timers()
         super().connection_lost(exc)
 
@@ -117,7 +125,21 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._begun = False
         self._cancel_arriving()
+        self.waiting.pop(self, None)
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.transport.is_closing():
+            self.waiting[self] = None
+
+    def give_up(self) -> None:
+        """Another one needs the place."""
+        self.waiting.pop(self, None)
+        if self.cycle is not None and not self._begun:  # kept after an answer: its owner expects nothing
+            self.transport.close()
+        else:
+            self._refuse(503, ErrorCode.TOO_MANY_CONNECTIONS, "连接太多，请稍后再试。")
 
     def pause_writing(self) -> None:
         super().pause_writing()
