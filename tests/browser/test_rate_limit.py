@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 def test_a_batch_waits_and_a_single_question_says_when_to_come_again(open_page: OpenPage, models: TwoModels) -> None:
     with run_app(models, api_key="right-key", rate_limit="12 per 2 seconds") as app:
         page = open_page(app.url)
-        page.expected.append("status of 429")
+        page.expected += ["status of 429", "status of 422"]
         page.use_key()
         page.tab("batch")
         page.page.fill("[name=lines]", "\n".join(f"第{number}条" for number in range(40)))

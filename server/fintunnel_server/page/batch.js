@@ -24,8 +24,8 @@ export async function runBatch(requests, { signal, result, waiting }) {
     try {
       answer = await ask("/analyze/batch", { items }, signal);
     } catch (error) {
-      if (error instanceof Failure && error.status === 413 && items.length > 1) {
-        size = items.length >> 1; // its operator takes less
+      if (error instanceof Failure && [413, 422].includes(error.status) && items.length > 1) {
+        size = items.length >> 1; // more than its operator lets one request hold, in bytes or in items
         continue;
       }
       if (!(error instanceof Failure && error.status === 429) || ++busy === TRIES_WHEN_BUSY) throw error;

@@ -140,7 +140,6 @@ export const en = {
   export_csv: "Export CSV",
   clear: "Delete all",
   clear_sure: "Click again to delete all",
-  show_again: "Show",
   failure_server: "The server answered with an error: {message}",
   failure_foreign: "The answer (status {status}) is not FinTunnel's. Is the address right, and the tunnel open?",
   failure_unreachable: "The server cannot be reached. Check that fintunnel serve or the tunnel is running, then try again. What you typed is still here.",

@@ -139,7 +139,6 @@ export const zh = {
   export_csv: "导出 CSV",
   clear: "全部删除",
   clear_sure: "再点一次，全部删除",
-  show_again: "再看",
   failure_server: "服务返回了错误：{message}",
   failure_foreign: "回答不是 FinTunnel 给的（状态 {status}）。地址对吗？隧道还开着吗？",
   failure_unreachable: "连不上服务。请确认 fintunnel serve 或隧道还在运行，然后重试。输入的内容都还在。",
