@@ -7,7 +7,7 @@ import time
 from fintunnel.wire import ErrorCode
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import MovingWindowRateLimiter
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from fintunnel_server.api_errors import ApiError
 
@@ -37,7 +37,8 @@ class RateLimit:
             ValueError: `rate` is none.
         """
         self._limit = parse_rate(rate)
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        # Not the library's moving window: in memory that one hands each request to a thread, with the key's lock held.
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def charge(self, name: str, cost: int = 1) -> None:
         """A key asks for `cost` things more.
