@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -163,7 +164,9 @@ def _invalid(error: RequestValidationError) -> ApiError:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return ApiError(400, ErrorCode.INVALID_JSON, "请求体不是有效的 JSON")
-    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "news", "report"))
+    # Without what pydantic puts between: the union's branch that it was in, such as `constrained-str`.
+    places = [str(part) for part in first["loc"] if part not in ("body", "news", "report")]
+    where = ".".join(place for place in places if not re.search(r"[-\[]", place))
     if first["type"].startswith("union_tag"):
         field = str(first["ctx"]["discriminator"]).strip("'")
         where = f"{where}.{field}" if where else field

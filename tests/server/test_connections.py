@@ -242,3 +242,34 @@ def test_what_follows_a_body_in_chunks_is_no_header(app: LiveApp) -> None:
         response = http.client.HTTPResponse(odd)
         response.begin()
         assert response.status == 200
+
+
+@pytest.mark.parametrize("kind", ["h2c", "websocket", "foo"])
+def test_what_follows_a_wish_to_upgrade_is_no_request(app: LiveApp, kind: str) -> None:
+    hidden = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for method, length in (("GET", ""), ("GET", f"Content-Length: {len(hidden)}\r\n")):
+        with connect(app) as sly:
+            head = f"{method} /health HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: {kind}\r\n"
+            sly.sendall(f"{head}{length}\r\n".encode())
+            time.sleep(0.05)
+            with suppress(OSError):
+                sly.sendall(hidden)
+            raw = b""
+            with suppress(ConnectionResetError):
+                while piece := sly.recv(65536):
+                    raw += piece
+        assert raw.count(b"HTTP/1.1 ") == 1 and b"fintunnel" not in raw
+        assert raw.startswith(b"HTTP/1.1 400" if length else b"HTTP/1.1 200")
+
+
+def test_a_head_that_is_too_large_in_one_piece_is_431(app: LiveApp) -> None:
+    with connect(app) as large:
+        large.sendall(("GET /health HTTP/1.1\r\nHost: localhost\r\n" + "X-Many: xxxxxxxx\r\n" * 700 + "\r\n").encode())
+        assert answer(large)[:2] == (431, "head_too_large")
+
+
+@pytest.mark.parametrize("body", ["zz\r\n", "-1\r\n"])
+def test_a_body_in_broken_chunks_gets_the_error_body(app: LiveApp, body: str) -> None:
+    with connect(app) as odd:
+        odd.sendall(f"{HEAD}Transfer-Encoding: chunked\r\n\r\n{body}".encode())
+        assert answer(odd)[:2] == (400, "invalid_http")

@@ -185,6 +185,12 @@ def test_references_of_several_functions_stay_their_own() -> None:
     definitions: Any = wanted.schema["$defs"]
     assert definitions["call0"]["properties"]["a"]["$ref"] == "#/$defs/call0/$defs/A"
     assert wanted_json(ChatRequest.model_validate({"messages": USER, "tools": tools, "tool_choice": "none"})) is None
+    values = {"type": "object", "properties": {"k": {"const": {"$ref": "#/z"}}, "l": {"enum": [{"$ref": "#a"}]}}}
+    tools = [tool("f", parameters=values), tool("g", parameters=values)]
+    wanted = wanted_json(ChatRequest.model_validate({"messages": USER, "tools": tools, "tool_choice": "required"}))
+    assert wanted is not None
+    definitions = wanted.schema["$defs"]
+    assert definitions["call0"] == values  # values are no references
 
 
 @pytest.mark.parametrize(

@@ -98,13 +98,16 @@ def _parameters(tool: ChatTool) -> dict[str, Any]:
 def _moved(schema: Any, number: int) -> Any:
     """A schema whose references to itself still hold where it stands under `$defs`."""
     if isinstance(schema, dict):
-        return {
-            name: f"#/$defs/call{number}{below[1:]}"
-            if name == "$ref" and isinstance(below, str) and below.startswith("#")
-            else _moved(below, number)
-            for name, below in schema.items()
-        }
+        return {name: _moved_part(name, below, number) for name, below in schema.items()}
     return [_moved(below, number) for below in schema] if isinstance(schema, list) else schema
+
+
+def _moved_part(name: str, below: Any, number: int) -> Any:
+    if name in ("const", "enum", "default", "examples"):  # values, in which "$ref" is a word like another
+        return below
+    if name == "$ref" and isinstance(below, str) and (below == "#" or below.startswith("#/")):
+        return f"#/$defs/call{number}{below[1:]}"
+    return _moved(below, number)
 
 
 def chat_messages(request: ChatRequest, wanted: WantedJson | None) -> list[Message]:

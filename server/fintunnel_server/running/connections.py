@@ -25,8 +25,8 @@ _MOST_BYTES = 32 * 2**20  # of one request as it arrives, frames of chunks and w
 _log = RareLog("fintunnel.connections", seconds=60.0)
 
 
-class _Pipelined(Exception):
-    """Another request began before the last one was answered."""
+class _Refused(Exception):
+    """Raised in a callback it stops the parser where it is: nothing after it is read as anything."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread: asyncio.TimerHandle | None = None
         self._in_head = False
         self._begun = False
+        self._upgrade = False
+        self._why = (400, ErrorCode.INVALID_HTTP, "不是有效的 HTTP 请求。")
         self._heads = 0
         self._body_bytes = 0
         self._head_bytes = 0
@@ -83,8 +85,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
-            return
+        if self.transport.is_closing() or self._upgrade:
+            return  # past a head that asks for an upgrade the parser tells no body from a next request
         if self._arriving is None and self.cycle is not None and self.cycle.response_complete:
             self._expect_request()  # the next one begins on a connection that was kept
         head = self._heads
@@ -105,7 +107,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
             # Nobody's client asks again before it was answered; whoever does could have thousands of requests kept.
-            raise _Pipelined
+            raise _Refused
         super().on_message_begin()
         self._begun = self._in_head = True
         self._heads += 1
@@ -118,7 +120,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self.limits.head_bytes:
+            self._why = (431, ErrorCode.HEAD_TOO_LARGE, f"请求头超过 {self.limits.head_bytes} 字节的上限。")
+            raise _Refused
+        self._upgrade = self.parser.should_upgrade()
+        if self._upgrade and any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
+            self._why = (400, ErrorCode.INVALID_HTTP, "这里不支持协议升级（Upgrade）。")
+            raise _Refused
         super().on_headers_complete()
+        if self._upgrade:
+            self.cycle.keep_alive = False
         if self.scope["http_version"] == "1.0" and isinstance(self.cycle, RequestResponseCycle):
             self.cycle.__class__ = _OpenEndedCycle
 
@@ -153,10 +164,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         del msg  # uvicorn's English, without an id
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.abort()  # an answer is under way: nothing may be written between its pieces
             return
-        self._refuse(400, ErrorCode.INVALID_HTTP, "不是有效的 HTTP 请求。")
+        self._refuse(*self._why)
 
     # --- when it takes too long ---------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from http import HTTPStatus
 
 from fastapi import Request
 from fintunnel.wire import ErrorCode
@@ -19,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fintunnel_server.api_errors import ApiError, error_response, internal_error
 from fintunnel_server.running.drain import STOPPING, Drain
-from fintunnel_server.running.logs import RequestLog, current_request
+from fintunnel_server.running.logs import RareLog, RequestLog, current_request
 from fintunnel_server.running.metrics import Metrics
 
 __all__ = ["AccountRequest"]
@@ -27,6 +28,7 @@ __all__ = ["AccountRequest"]
 logger = logging.getLogger("fintunnel.access")
 
 _PROBES = ("/health", "/ready")  # balancers and waiting clients ask for these twice a second: no line for each
+_strangers = RareLog("fintunnel.access", seconds=60.0)
 _HUNG_UP = 499  # what nginx calls a caller that closed the connection before its answer
 
 
@@ -91,11 +93,14 @@ class AccountRequest:
             self._metrics.error(code)
         if scope["path"] not in _PROBES:
             # The path without its query, in which somebody may have put a key; ascii() keeps it on its line.
-            path = ascii(scope["path"][:200])[1:-1]
+            path = ascii(scope["path"])[1:-1][:200]
             fields = {"method": scope["method"], "path": path, "status": status, "ms": round(seconds * 1000, 1)}
             if codes:
                 fields["code"] = codes[-1]
-            logger.info(" ".join(map(str, fields.values())), extra=fields)
+            if status == HTTPStatus.TOO_MANY_REQUESTS and log.key_name is None:
+                _strangers.warning("more strangers than may try in a minute are turned away")
+            else:
+                logger.info(" ".join(map(str, fields.values())), extra=fields)
 
 
 def _route(scope: Scope) -> str:
