@@ -28,6 +28,6 @@ def adapter_of(engine: Engine, name: str | None, *, param: str) -> str | None:
     if name == BASE_ADAPTER and info.has_base:
         return None
     if name not in info.adapters:
-        known = "、".join(model_names(engine)[1:])
+        known = "、".join(model_names(engine))
         raise ApiError(404, ErrorCode.UNKNOWN_MODEL, f"没有这个模型，可用的是：{known}", param)
     return name

@@ -55,7 +55,7 @@ def analyses_router(service: Service) -> APIRouter:
     async def analyze_many(body: BatchRequest, request: Request) -> BatchResponse:
         name = key_name(request)
         if name is not None:
-            await service.rate.charge(name, len(body.items) - 1)  # the request itself is counted already
+            await service.rate.charge(name, len(body.items) - 1, counted=1)  # the request itself was charged
         progress = service.progress()
 
         async def analyze_item(item: NewsRequest | ReportRequest) -> Analysis:

@@ -100,7 +100,10 @@ class AccountRequest:
             if status == HTTPStatus.TOO_MANY_REQUESTS and log.key_name is None:
                 _strangers.warning("more strangers than may try in a minute are turned away")
             else:
-                logger.info(" ".join(map(str, fields.values())), extra=fields)
+                logger.info(
+                    " ".join(f"{value} ms" if name == "ms" else str(value) for name, value in fields.items()),
+                    extra=fields,
+                )
 
 
 def _route(scope: Scope) -> str:

@@ -55,7 +55,8 @@ def refuse_weak_keys(keys: Mapping[str, SecretStr]) -> None:
     """
     for name, key in keys.items():
         if len(key.get_secret_value()) < _SHORTEST:
-            raise SettingsError(f"密钥 {name} 太短，公开的服务至少要 {_SHORTEST} 个字符，最好是随机的 32 个以上。")
+            known = f"密钥 {name}（FINTUNNEL_API_KEY 的叫 default）太短"
+            raise SettingsError(f"{known}，公开的服务至少要 {_SHORTEST} 个字符，最好随机 32 个以上。")
 
 
 def _read(path: Path) -> SecretStr | None:

@@ -23,9 +23,12 @@ def parse_rate(rate: str) -> RateLimitItem | None:
     if rate.strip().lower() == "off":
         return None
     try:
-        return parse(rate)
+        item = parse(rate)
     except ValueError:
-        raise ValueError("应写成 600/minute 这样，或 off") from None
+        item = None
+    if item is None or item.amount < 1:
+        raise ValueError("应写成 600/minute 这样，或 off")
+    return item
 
 
 class RateLimit:
@@ -40,14 +43,14 @@ class RateLimit:
         # Not the library's moving window: in memory that one hands each request to a thread, with the key's lock held.
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
-    async def charge(self, name: str, cost: int = 1) -> None:
-        """A key asks for `cost` things more.
+    async def charge(self, name: str, cost: int = 1, *, counted: int = 0) -> None:
+        """A key asks for `cost` things more. `counted`: of the same request, before.
 
         Raises:
             ApiError: 429, with when to come again; nothing is counted then.
         """
-        if self._limit is not None and cost > self._limit.amount:
-            message = f"一次要 {cost} 次，超过了每个密钥的上限 {self._limit.amount} 次，请分成小批。"
+        if self._limit is not None and cost + counted > self._limit.amount:
+            message = f"一次要 {cost + counted} 次，超过了每个密钥的上限 {self._limit.amount} 次，请分成小批。"
             raise ApiError(422, ErrorCode.INVALID_REQUEST, message, "items")
         if self._limit is None or cost <= 0 or await self._limiter.hit(self._limit, name, cost=cost):
             return
