@@ -76,7 +76,7 @@ async def besiege(port: int, count: int, process: psutil.Process, log: Path) -> 
         during = resident_bytes(process)
     for writer in held:
         writer.close()
-    lines = log.read_text(encoding="utf-8").count("connections: one is given up")
+    lines = log.read_text(encoding="utf-8").count("refused before the app: too_many_connections")
     bars = {
         f"held at once: {most} at most": 0 < most <= _PLACES + 8,  # some are just being closed
         f"told 503 when another needed the place: {seen['503']}": seen["503"] >= count - 2 * _PLACES,

@@ -6,14 +6,12 @@ key, only the name of one.
 
 from __future__ import annotations
 
-import os
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from fintunnel.atomic_file import replacing_file
 from fintunnel.errors import ConfigurationError
 
 __all__ = ["FORMAT_VERSION", "Connection", "read_connection", "write_connection"]
@@ -73,21 +71,5 @@ def write_connection(path: Path, connection: Connection) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing_file(path) as partial:
         partial.write_text(connection.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
-        _rename(partial, path)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-def _rename(source: Path, target: Path) -> None:
-    """On Windows the drive's own program may hold a file for a moment."""
-    for pause in (0.1, 0.3, 0.6):
-        try:
-            os.replace(source, target)
-            return
-        except PermissionError:
-            time.sleep(pause)
-    os.replace(source, target)

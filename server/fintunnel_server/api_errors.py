@@ -31,9 +31,11 @@ __all__ = [
     "ApiError",
     "add_error_handlers",
     "error_body",
+    "error_headers",
     "error_response",
     "error_responses",
     "internal_error",
+    "numbered",
     "request_id",
 ]
 
@@ -76,12 +78,25 @@ def request_id(request: Request) -> str:
 
 
 def error_response(request: Request, error: ApiError) -> JSONResponse:
+    body = _body(request, error).model_dump(mode="json")
+    return JSONResponse(body, status_code=error.status, headers=error_headers(error))
+
+
+def error_headers(error: ApiError) -> dict[str, str]:
     headers = dict(error.headers)
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    return JSONResponse(_body(request, error).model_dump(mode="json"), status_code=error.status, headers=headers)
+    return headers
+
+
+def numbered(error: ApiError, number: str) -> ErrorBody:
+    """The body of the contract; `number`: the request's id."""
+    kind = _TYPES.get(error.status, "invalid_request_error")
+    return ErrorBody(
+        error=ErrorDetail(message=error.message, type=kind, code=error.code, param=error.param, request_id=number)
+    )
 
 
 def error_responses(*statuses: int, key: bool = True) -> dict[int | str, dict[str, Any]]:
@@ -192,12 +207,4 @@ def _note(request: Request, code: ErrorCode) -> None:
 
 def _body(request: Request, error: ApiError) -> ErrorBody:
     _note(request, error.code)
-    return ErrorBody(
-        error=ErrorDetail(
-            message=error.message,
-            type=_TYPES.get(error.status, "invalid_request_error"),
-            code=error.code,
-            param=error.param,
-            request_id=request_id(request),
-        )
-    )
+    return numbered(error, request_id(request))

@@ -28,7 +28,7 @@ def _serve(
     base: Annotated[
         str | None, typer.Option(help="embedded、本地目录或模型 ID；默认有 GPU 用 deepseek-llm-7b-chat，否则 embedded")
     ] = None,
-    host: Annotated[str, typer.Option(help="监听地址；非本机地址须设 FINTUNNEL_API_KEY")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="监听地址；不是本机的必须有密钥，没有设时在终端里会生成一个")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="端口")] = 8000,
     quantization: Annotated[Literal["nf4", "none"], typer.Option(help="nf4：4-bit；none：16-bit")] = "nf4",
     merge: Annotated[
@@ -97,6 +97,8 @@ def _serve(
     with _listen(host, port) as listener, ExitStack() as stack:
         engine, load_adapter = start_engine(options, settings)
         typer.echo(f"监听 http://{host}:{port}，就绪后 /ready 返回 200；按 Ctrl+C 停止", err=True)
+        if not is_loopback(host):
+            typer.echo("别的机器用这台机器的地址访问，并把密钥设进它们的 FINTUNNEL_API_KEY。", err=True)
         opened = None
         if new_agent is not None:
             model = engine.info.default_adapter or engine.info.base

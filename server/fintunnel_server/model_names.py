@@ -7,7 +7,7 @@ from fintunnel.wire import BASE_ADAPTER, DEFAULT_MODEL_NAME, ErrorCode
 from fintunnel_server.api_errors import ApiError
 from fintunnel_server.engine import Engine
 
-__all__ = ["adapter_of", "model_names"]
+__all__ = ["adapter_of", "model_names", "unknown_model"]
 
 
 def model_names(engine: Engine) -> list[str]:
@@ -28,6 +28,9 @@ def adapter_of(engine: Engine, name: str | None, *, param: str) -> str | None:
     if name == BASE_ADAPTER and info.has_base:
         return None
     if name not in info.adapters:
-        known = "、".join(model_names(engine))
-        raise ApiError(404, ErrorCode.UNKNOWN_MODEL, f"没有这个模型，可用的是：{known}", param)
+        raise unknown_model(engine, param)
     return name
+
+
+def unknown_model(engine: Engine, param: str) -> ApiError:
+    return ApiError(404, ErrorCode.UNKNOWN_MODEL, f"没有这个模型，可用的是：{'、'.join(model_names(engine))}", param)

@@ -32,12 +32,12 @@ class Service:
         """For one request, from now on."""
         return Progress(self.settings.request_timeout, self.drain, self.metrics)
 
-    def analyze(self, request: NewsRequest | ReportRequest, *, param: str = "adapter") -> Parts:
+    def analyze(self, request: NewsRequest | ReportRequest) -> Parts:
         """
         Raises:
             ApiError: 404, no such adapter.
         """
-        adapter = self.adapter(request.adapter, param=param)
+        adapter = self.adapter(request.adapter, param="adapter")
         return analyze(request, self.engine, adapter=adapter, max_prompt_tokens=self.settings.max_prompt_tokens)
 
     def adapter(self, name: str | None, *, param: str) -> str | None:

@@ -170,10 +170,11 @@ def test_who_asks_nothing_makes_room_for_who_does(
         for _ in range(3):
             assert httpx.get(f"{patient.url}/health", trust_env=False).status_code == 200
         status, code, headers = answer(idle[0])
+        assert [getattr(each, "request_id", "") for each in caplog.records][-1] == headers["x-request-id"]
         assert (status, code, headers["retry-after"]) == (503, "too_many_connections", "5")
         assert headers["content-type"].endswith("charset=utf-8") and headers["x-frame-options"] == "DENY"
     lines = [record.getMessage() for record in caplog.records if "connections" in record.getMessage()]
-    assert lines == ["more than 20 connections: one is given up for each new one"]
+    assert lines == ["refused before the app: too_many_connections"]
     metrics = httpx.get(f"{patient.url}/metrics", trust_env=False).text
     assert 'fintunnel_errors_total{code="too_many_connections"}' in metrics
 

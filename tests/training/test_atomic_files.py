@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fintunnel_training.atomic_files import replace_folder, replaced_name, replacing_file, restore_folder
+from fintunnel.atomic_file import replacing_file
+from fintunnel_training.atomic_files import replace_folder, replaced_name, restore_folder
 
 
 def folder(path: Path, text: str) -> Path:

@@ -11,12 +11,12 @@ import json
 from pathlib import Path
 from typing import Literal
 
+from fintunnel.atomic_file import replacing_file
 from fintunnel.broken_rules import rule_in_chinese
 from fintunnel.prompt import PROMPT_VERSION
 from fintunnel.wire import Edges
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from fintunnel_training.atomic_files import replacing_file
 from fintunnel_training.errors import AdapterError
 
 __all__ = [

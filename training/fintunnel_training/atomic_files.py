@@ -4,32 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fintunnel.atomic_file import rename
+
 from fintunnel_training.errors import DataError
 
-__all__ = ["rename", "replace_folder", "replaced_name", "replacing", "replacing_file", "restore_folder"]
-
-
-@contextmanager
-def replacing_file(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside `path` to write under; at the end it takes that name.
-
-    Raises:
-        OSError: it cannot be written; the caller knows what to say.
-    """
-    # One fixed name: what a killed process leaves is removed by the next.
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.unlink(missing_ok=True)
-        yield partial
-        os.replace(partial, path)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+__all__ = ["replace_folder", "replaced_name", "replacing", "restore_folder"]
 
 
 @contextmanager
@@ -54,21 +37,6 @@ def replacing(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
         for path in partial.values():
             with suppress(OSError):
                 path.unlink(missing_ok=True)
-
-
-def rename(source: Path, target: Path) -> None:
-    """On Windows a scanner may hold a file or folder that was just written, for a moment.
-
-    Raises:
-        OSError: it cannot be renamed.
-    """
-    for pause in (0.1, 0.3, 0.6, 1.0):
-        try:
-            os.replace(source, target)
-            return
-        except PermissionError:
-            time.sleep(pause)
-    os.replace(source, target)
 
 
 def replace_folder(folder: Path, target: Path) -> None:

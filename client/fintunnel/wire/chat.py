@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 from fintunnel.wire.analysis import DEFAULT_MODEL_NAME
 from fintunnel.wire.chat_messages import ChatRequestMessage, FunctionName, Text
 from fintunnel.wire.model import NOT_GUESSED, StrictWireModel
+from fintunnel.wire.nesting import levels
 
 __all__ = [
     "ChatRequest",
@@ -37,17 +38,8 @@ __all__ = [
 _DEEPEST = 64
 
 
-def _depth(schema: object) -> int:
-    deepest, level = 0, [schema]
-    while level and deepest <= _DEEPEST:
-        children = [list(each.values()) if isinstance(each, dict) else each for each in level]
-        level = [child for each in children if isinstance(each, list) for child in each]
-        deepest += 1
-    return deepest
-
-
 def _sendable(schema: dict[str, Any]) -> dict[str, Any]:
-    if _depth(schema) > _DEEPEST:
+    if any(depth > _DEEPEST for depth, _ in enumerate(levels(schema), 1)):
         raise PydanticCustomError("rule", "嵌套得太深")
     try:
         json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fintunnel.wire import AnalyzeRequest, BatchItem, ErrorCode, NewsRequest, ReportRequest
+from fintunnel.wire.nesting import levels
 from pydantic import TypeAdapter, ValidationError
 
 from fintunnel_server.analysis.analyze import Analysis
@@ -56,9 +58,4 @@ async def analyze_batch(
 
 
 def _is_small(item: Any) -> bool:
-    count, level = 0, [item]
-    while level and count <= _MOST_VALUES:
-        count += len(level)
-        children = [list(each.values()) if isinstance(each, dict) else each for each in level]
-        level = [child for each in children if isinstance(each, list) for child in each]
-    return count <= _MOST_VALUES
+    return all(count <= _MOST_VALUES for count in accumulate(map(len, levels(item))))

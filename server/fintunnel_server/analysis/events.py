@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from fintunnel_server.analysis.analyze import Analysis
 from fintunnel_server.api_errors import error_body
 from fintunnel_server.running.progress import Progress
-from fintunnel_server.running.streaming import ALIVE, Parts, stream_parts
+from fintunnel_server.running.streaming import ALIVE, PartQueue, stream_parts
 
 __all__ = ["EVENTS_SCHEMA", "stream_analysis"]
 
@@ -46,7 +46,7 @@ async def stream_analysis(
     return await stream_parts(request, produce, partial(_events, request))
 
 
-async def _events(request: Request, parts: Parts[Analysis | str]) -> AsyncGenerator[bytes, None]:
+async def _events(request: Request, parts: PartQueue[Analysis | str]) -> AsyncGenerator[bytes, None]:
     latest: Analysis | None = None
     try:
         async for part in parts:

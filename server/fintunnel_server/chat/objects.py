@@ -32,7 +32,7 @@ from fintunnel.wire import (
 from fintunnel_server.api_errors import error_body
 from fintunnel_server.chat.prompt import WantedJson
 from fintunnel_server.engine import Piece, TokenLogprob
-from fintunnel_server.running.streaming import ALIVE, Parts
+from fintunnel_server.running.streaming import ALIVE, PartQueue
 
 __all__ = ["ChatObjects", "End"]
 
@@ -110,7 +110,7 @@ class ChatObjects:
             ]
         )
 
-    async def events(self, request: Request, parts: Parts[Piece | End]) -> AsyncGenerator[bytes, None]:
+    async def events(self, request: Request, parts: PartQueue[Piece | End]) -> AsyncGenerator[bytes, None]:
         """A stream's bytes; an error after its beginning is an event, with which it ends."""
         calls = bool(self._functions)
         streamed = len(self._functions) == 1

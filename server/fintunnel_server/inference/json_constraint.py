@@ -61,9 +61,8 @@ def _limits() -> LLParserLimits:
 class JsonConstraint:
     """One reply's way through its schema. Belongs to one thread at a time."""
 
-    def __init__(self, matcher: LLMatcher, end_tokens: frozenset[int]) -> None:
+    def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
-        self._end_tokens = end_tokens
 
     def confine(self, logits: Any) -> Any:
         """The logits (vocabulary,) with all that may not follow at minus infinity.
@@ -123,7 +122,7 @@ class JsonConstraints:
         matcher = LLMatcher(self._read_tokenizer(), grammar, log_level=0, limits=_limits())
         if matcher.is_error():
             raise SchemaRejected(f"不支持这个 JSON Schema：{_one_line(matcher.get_error())}")
-        return JsonConstraint(matcher, self._end_tokens)
+        return JsonConstraint(matcher)
 
     def _read_tokenizer(self) -> LLTokenizer:
         with self._lock:

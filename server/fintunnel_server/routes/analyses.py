@@ -26,7 +26,7 @@ from fintunnel_server.service import Service
 
 __all__ = ["analyses_router"]
 
-_ERRORS = error_responses(400, 404, 413, 415, 422, 500, 503, 504)
+_ERRORS = error_responses(400, 404, 413, 415, 422, 504)
 
 
 def analyses_router(service: Service) -> APIRouter:
@@ -50,7 +50,7 @@ def analyses_router(service: Service) -> APIRouter:
     @router.post(
         "/analyze/batch",
         summary="Up to 64 of them; each is checked and answered by itself, in order",
-        responses=error_responses(400, 413, 415, 422, 500, 503),
+        responses=error_responses(400, 413, 415, 422),
     )
     async def analyze_many(body: BatchRequest, request: Request) -> BatchResponse:
         name = key_name(request)

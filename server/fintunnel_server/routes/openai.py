@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
-from fintunnel.wire import DEFAULT_MODEL_NAME, ChatCompletion, ChatRequest, ErrorCode, ModelCard, ModelList
+from fintunnel.wire import DEFAULT_MODEL_NAME, ChatCompletion, ChatRequest, ModelCard, ModelList
 
-from fintunnel_server.api_errors import ApiError, error_responses
+from fintunnel_server.api_errors import error_responses
 from fintunnel_server.chat.reply import ChatReply
-from fintunnel_server.model_names import model_names
+from fintunnel_server.model_names import model_names, unknown_model
 from fintunnel_server.running.hang_up import until_gone
 from fintunnel_server.service import Service
 
@@ -41,7 +41,7 @@ def openai_router(service: Service) -> APIRouter:
         "/chat/completions",
         response_model=ChatCompletion,
         response_model_exclude_unset=True,
-        responses=_STREAM | error_responses(400, 404, 413, 415, 422, 500, 503, 504),
+        responses=_STREAM | error_responses(400, 404, 413, 415, 422, 504),
     )
     async def chat(body: ChatRequest, request: Request) -> Response | ChatCompletion:
         reply = ChatReply(
@@ -62,8 +62,7 @@ def openai_router(service: Service) -> APIRouter:
     @router.get("/models/{name}", responses=error_responses(404, 422))
     async def model(name: Annotated[str, Path(examples=[DEFAULT_MODEL_NAME])]) -> ModelCard:
         if name not in model_names(service.engine):
-            known = "、".join(model_names(service.engine))
-            raise ApiError(404, ErrorCode.UNKNOWN_MODEL, f"没有这个模型，可用的是：{known}", "model")
+            raise unknown_model(service.engine, "model")
         return card(name)
 
     return router

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fintunnel.wire import ErrorBody, ErrorCode, ErrorDetail
+from fintunnel.wire import ErrorCode
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from fintunnel_server.api_errors import ApiError, error_headers, numbered
 from fintunnel_server.running.logs import RareLog
 from fintunnel_server.security.headers import SECURITY_HEADERS
 
@@ -61,7 +62,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._begun = False
         self._upgrade = False
-        self._why = (400, ErrorCode.INVALID_HTTP, "不是有效的 HTTP 请求。")
+        self._why = ApiError(400, ErrorCode.INVALID_HTTP, "不是有效的 HTTP 请求。")
         self._heads = 0
         self._body_bytes = 0
         self._head_bytes = 0
@@ -72,7 +73,6 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.connections) > self.limits.most:
             # Whoever has asked for nothing yet makes room; else idle strangers could lock everybody out.
             given_up = next(iter(self.waiting), self)
-            _log.warning("more than %d connections: one is given up for each new one", self.limits.most)
             given_up.give_up()
             if given_up is self:
                 return
@@ -101,8 +101,7 @@ class BoundedProtocol(HttpToolsProtocol):
             # empty line, if there is one: what came before it was another request.
             self._head_bytes += len(data) if head == self._heads else len(data.rpartition(b"\r\n\r\n")[2])
             if self._head_bytes > self.limits.head_bytes:
-                _log.warning("a request's head is larger than %d bytes", self.limits.head_bytes)
-                self._refuse(431, ErrorCode.HEAD_TOO_LARGE, f"请求头超过 {self.limits.head_bytes} 字节的上限。")
+                self._refuse(self._head_too_large())
 
     def on_message_begin(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
@@ -121,11 +120,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self.limits.head_bytes:
-            self._why = (431, ErrorCode.HEAD_TOO_LARGE, f"请求头超过 {self.limits.head_bytes} 字节的上限。")
+            self._why = self._head_too_large()
             raise _Refused
         self._upgrade = self.parser.should_upgrade()
         if self._upgrade and any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
-            self._why = (400, ErrorCode.INVALID_HTTP, "这里不支持协议升级（Upgrade）。")
+            self._why = ApiError(400, ErrorCode.INVALID_HTTP, "这里不支持协议升级（Upgrade）。")
             raise _Refused
         super().on_headers_complete()
         if self._upgrade:
@@ -150,7 +149,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self._begun:  # kept after an answer: its owner expects nothing
             self.transport.close()
         else:
-            self._refuse(503, ErrorCode.TOO_MANY_CONNECTIONS, "连接太多，请稍后再试。")
+            self._refuse(ApiError(503, ErrorCode.TOO_MANY_CONNECTIONS, "连接太多，请稍后再试。", retry_after=5.0))
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -167,7 +166,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.abort()  # an answer is under way: nothing may be written between its pieces
             return
-        self._refuse(*self._why)
+        self._refuse(self._why)
 
     # --- when it takes too long ---------------------------------------------------------------------
 
@@ -179,11 +178,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._arriving = None
         if self.transport.is_closing():
             return
-        if not self._begun:  # nothing was asked
+        answered = self.cycle is not None and self.cycle.response_complete and not self._in_head
+        if not self._begun or answered:  # nothing was asked, or only the rest of a body that nobody reads is missing
             self.transport.close()
             return
-        _log.warning("a request has not arrived within %g seconds", self.limits.request_seconds)
-        self._refuse(408, ErrorCode.REQUEST_TOO_SLOW, f"请求在 {self.limits.request_seconds:g} 秒内没有传完。")
+        message = f"请求在 {self.limits.request_seconds:g} 秒内没有传完。"
+        self._refuse(ApiError(408, ErrorCode.REQUEST_TOO_SLOW, message))
 
     def _give_up_reader(self) -> None:
         _log.warning("an answer was not read within %g seconds", self.limits.unread_seconds)
@@ -200,15 +200,20 @@ class BoundedProtocol(HttpToolsProtocol):
             self._arriving.cancel()
             self._arriving = None
 
-    def _refuse(self, status: int, code: ErrorCode, message: str) -> None:
+    def _head_too_large(self) -> ApiError:
+        return ApiError(431, ErrorCode.HEAD_TOO_LARGE, f"请求头超过 {self.limits.head_bytes} 字节的上限。")
+
+    def _refuse(self, error: ApiError) -> None:
         """The contract's error body, without the app; nothing more is read."""
         if self.transport.is_closing():
             return
+        number = f"req-{uuid.uuid4().hex}"
+        _log.warning(f"refused before the app: {error.code.value}", request_id=number)
         self._cancel_arriving()
-        self.count_refusal(code.value)
+        self.count_refusal(error.code.value)
         cycle = self.cycle
         if cycle is None or not cycle.response_started or cycle.response_complete:
-            self.transport.write(_refusal(status, code, message))
+            self.transport.write(_answer(error, number))
         self._unread = self._unread or self.loop.call_later(self.limits.unread_seconds, self._give_up_reader)
         self.transport.close()
 
@@ -227,18 +232,16 @@ class _OpenEndedCycle(RequestResponseCycle):
         await super().send(message)
 
 
-def _refusal(status: int, code: ErrorCode, message: str) -> bytes:
-    number = f"req-{uuid.uuid4().hex}"
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    body = ErrorBody(error=ErrorDetail(message=message, type=kind, code=code, request_id=number))
-    content = body.model_dump_json().encode()
+def _answer(error: ApiError, number: str) -> bytes:
+    content = numbered(error, number).model_dump_json().encode()
     headers = {
         "Content-Type": "application/json; charset=utf-8",
         "Content-Length": str(len(content)),
         "X-Request-ID": number,
         "Connection": "close",
-        **({"Retry-After": "5"} if status == 503 else {}),
+        **error_headers(error),
         **SECURITY_HEADERS,
     }
-    lines = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}", *(f"{name}: {headers[name]}" for name in headers)]
+    lines = [f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + content

@@ -51,7 +51,8 @@ def log_to_stderr(form: LogFormat) -> None:
 
 def _add_request(record: logging.LogRecord) -> bool:
     request = current_request.get()
-    record.request_id = request.request_id if request is not None else "-"
+    if not hasattr(record, "request_id"):  # what is refused before the app brings its own
+        record.request_id = request.request_id if request is not None else "-"
     record.key = request.key_name if request is not None else None
     return True
 
@@ -67,7 +68,7 @@ class RareLog:
         self._written: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
 
-    def warning(self, message: str, *arguments: object) -> None:
+    def warning(self, message: str, *arguments: object, request_id: str | None = None) -> None:
         now = time.monotonic()
         with self._lock:
             if now - self._written.get(message, -self._seconds) < self._seconds:
@@ -75,4 +76,6 @@ class RareLog:
                 return
             self._written[message] = now
             left_out = self._left_out.pop(message, 0)
-        self._logger.warning(message + (f" ({left_out} more since the last line)" if left_out else ""), *arguments)
+        message += f" ({left_out} more since the last line)" if left_out else ""
+        extra = None if request_id is None else {"request_id": request_id}
+        self._logger.warning(message, *arguments, extra=extra)

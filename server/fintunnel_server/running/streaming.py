@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from fintunnel_server.running.hang_up import until_gone
 
-__all__ = ["ALIVE", "Parts", "stream_parts"]
+__all__ = ["ALIVE", "PartQueue", "stream_parts"]
 
 ALIVE = b": alive\n\n"
 _ALIVE_SECONDS = 10.0  # proxies close lines on which nothing has passed for some time
@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 Produce = Callable[[Callable[[_T], object]], Coroutine[Any, Any, object]]
 
 
-class Parts(Generic[_T]):
+class PartQueue(Generic[_T]):
     """The parts that a producer gives, as they come; it runs in one task from its beginning to its end, so that what it
     opens belongs to it."""
 
@@ -91,7 +91,7 @@ class Parts(Generic[_T]):
 
 
 async def stream_parts(
-    request: Request, produce: Produce[_T], events: Callable[[Parts[_T]], AsyncGenerator[bytes, None]]
+    request: Request, produce: Produce[_T], events: Callable[[PartQueue[_T]], AsyncGenerator[bytes, None]]
 ) -> StreamingResponse:
     """The response of `events`, the bytes of the parts' events. The producer ends with it, and when the caller leaves.
 
@@ -99,7 +99,7 @@ async def stream_parts(
         what the producer raised before its first part.
         ClientDisconnect: the caller has left before it.
     """
-    parts = Parts(produce)
+    parts = PartQueue(produce)
     try:
         await until_gone(request, parts.begin())
     except BaseException:
@@ -111,7 +111,7 @@ async def stream_parts(
 class _PartsResponse(StreamingResponse):
     """Stops the producer whatever becomes of the response; it may not even begin."""
 
-    def __init__(self, content: AsyncGenerator[bytes, None], parts: Parts[Any]) -> None:
+    def __init__(self, content: AsyncGenerator[bytes, None], parts: PartQueue[Any]) -> None:
         super().__init__(
             content,
             media_type="text/event-stream",

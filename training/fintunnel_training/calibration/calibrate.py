@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
+from fintunnel.atomic_file import replacing_file
 from fintunnel.deepseek_client import DeepSeekClient
 from fintunnel.wire import HORIZON_MIN, Edges, NewsAnalysis, NewsRequest
 
 from fintunnel_training.adapter import ADAPTER_WEIGHTS, Manifest, file_sha256, list_file, read_adapter
-from fintunnel_training.atomic_files import replacing_file
 from fintunnel_training.base import Quantization
 from fintunnel_training.calibration.answers import AnswerCache, ask_all, check_raw, question_key
 from fintunnel_training.calibration.calibration_file import (

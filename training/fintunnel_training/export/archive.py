@@ -7,7 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from fintunnel_training.atomic_files import replacing_file
+from fintunnel.atomic_file import replacing_file
+
 from fintunnel_training.errors import AdapterError, TrainingError
 
 __all__ = ["ZIP_NAME", "write_zip"]

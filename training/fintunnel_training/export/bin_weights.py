@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fintunnel.atomic_file import replacing_file
+
 from fintunnel_training.adapter import ADAPTER_WEIGHTS, list_file
-from fintunnel_training.atomic_files import replacing_file
 from fintunnel_training.errors import TrainingError
 
 __all__ = ["BIN_WEIGHTS", "write_bin"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from fintunnel.atomic_file import replacing_file
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fintunnel_training.adapter import BaseInfo
-from fintunnel_training.atomic_files import replacing_file, restore_folder
+from fintunnel_training.atomic_files import restore_folder
 from fintunnel_training.errors import TrainingError
 
 __all__ = ["RECORD", "ExportRecord", "Verification", "check_place", "read_record", "write_record"]

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from fintunnel.atomic_file import replacing_file
 from transformers import TrainerCallback
 
-from fintunnel_training.atomic_files import replacing_file
 from fintunnel_training.errors import TrainingError
 from fintunnel_training.qlora.checkpoints import Best
 from fintunnel_training.qlora.distributed import highest_of_all, is_main, said_once

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fintunnel.atomic_file import rename
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fintunnel_training.adapter import ADAPTER_WEIGHTS, file_sha256
-from fintunnel_training.atomic_files import rename
 from fintunnel_training.errors import TrainingError
 
 __all__ = [

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from fintunnel.atomic_file import replacing_file
 from fintunnel.chinese import LABELS_ZH
 
-from fintunnel_training.atomic_files import replacing_file
 from fintunnel_training.errors import DataError
 
 if TYPE_CHECKING:

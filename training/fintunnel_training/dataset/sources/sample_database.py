@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 
+from fintunnel.atomic_file import replacing_file
 from fintunnel.wire import HORIZON_MIN
 
-from fintunnel_training.atomic_files import replacing_file
 from fintunnel_training.errors import DatabaseError
 
 __all__ = ["SCHEMA", "build_sample_database"]
