@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -117,7 +116,7 @@ class _Detokenizer:
         # Decoded together with the tokens just before: some tokenizers drop a space at the beginning of a text.
         self._context = 0
         self._given = 0
-        self.alone = lru_cache(maxsize=1024)(self._alone)
+        self._alone: dict[int, str] = {}
 
     def feed(self, token: int) -> str:
         self._tokens.append(token)
@@ -128,9 +127,12 @@ class _Detokenizer:
         self._context, self._given = self._given, len(self._tokens)
         return after[len(before) :]
 
-    def _alone(self, token: int) -> str:
+    def alone(self, token: int) -> str:
         """The text of one token, as it stands after another."""
-        return self._decode([token, token])[len(self._decode([token])) :] or self._decode([token])
+        if token not in self._alone:
+            once = self._decode([token])
+            self._alone[token] = self._decode([token, token])[len(once) :] or once
+        return self._alone[token]
 
     def _decode(self, tokens: list[int]) -> str:
         if not tokens:

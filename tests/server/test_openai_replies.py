@@ -1,39 +1,21 @@
-"""`/v1` in OpenAI's shape, around an engine that answers at once."""
+"""What `/v1` serves, in OpenAI's shape, around an engine that answers at once."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import openai
 import pytest
 from fintunnel.prompt import Message
-from fintunnel.wire import ChatRequest, ErrorBody
+from fintunnel.wire import ChatRequest
 from fintunnel_server.chat.prompt import chat_messages, wanted_json
-from fintunnel_server.errors import EngineBusy, SamplingRejected, SchemaRejected
-from pydantic import BaseModel
 
-from tests.instant_engine import InstantConversation, InstantEngine
-from tests.live_app import LiveApp, run_app
+from tests.instant_engine import InstantEngine
+from tests.live_app import LiveApp
+from tests.server.chat_requests import SCHEMA, USER, chat, tool
 
-USER: Any = [{"role": "user", "content": "你好"}]
-SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
-
-
-def tool(name: str, **more: Any) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": name, "parameters": SCHEMA, **more}}
-
-
-def chat(app: LiveApp, **fields: Any) -> httpx.Response:
-    return app.post("/v1/chat/completions", json={"messages": USER, **fields})
-
-
-def error(response: httpx.Response) -> tuple[int, str, str | None]:
-    body = ErrorBody.model_validate(response.json()).error
-    return response.status_code, body.code.value, body.param
 
 
 def chunks(response: httpx.Response) -> list[Any]:
@@ -41,12 +23,6 @@ def chunks(response: httpx.Response) -> list[Any]:
     *events, done = [block.removeprefix("data: ") for block in response.text.strip().split("\n\n")]
     assert done == "[DONE]"
     return [json.loads(event) for event in events]
-
-
-@pytest.fixture
-def client(live_app: LiveApp) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{live_app.url}/v1", api_key="right-key", max_retries=0) as client:
-        yield client
 
 
 def test_a_reply_has_openais_shape(live_app: LiveApp, engine: InstantEngine) -> None:
@@ -191,129 +167,3 @@ def test_references_of_several_functions_stay_their_own() -> None:
     assert wanted is not None
     definitions = wanted.schema["$defs"]
     assert definitions["call0"] == values  # values are no references
-
-
-@pytest.mark.parametrize(
-    ("fields", "param"),
-    [
-        ({"messages": []}, "messages"),
-        ({"messages": [{"role": "user", "content": "x", "name": "n"}]}, "messages.0.user.name"),
-        ({"messages": [{"role": "user", "content": []}]}, None),
-        ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.tool.tool_call_id"),
-        ({"frequency_penalty": 0}, "frequency_penalty"),
-        ({"n": 2}, "n"),
-        ({"temperature": "0.5"}, "temperature"),
-        ({"temperature": 2.1}, "temperature"),
-        ({"top_p": 0}, "top_p"),
-        ({"seed": -1}, "seed"),
-        ({"max_tokens": 0}, "max_tokens"),
-        ({"stop": ["a", "b", "c", "d", "e"]}, None),
-        ({"stop": ""}, None),
-        ({"top_logprobs": 3}, "top_logprobs"),
-        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
-        ({"stream_options": {"include_usage": True}}, "stream_options"),
-        ({"tools": [tool("f")]}, "tool_choice"),
-        ({"tools": [tool("f")], "tool_choice": "auto"}, "tool_choice"),
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"tools": [tool("f")], "tool_choice": {"type": "function", "function": {"name": "g"}}}, "tool_choice"),
-        ({"tools": [tool("f g")], "tool_choice": "required"}, "tools.0.function.name"),
-        ({"tools": [tool("f")], "tool_choice": "none", "parallel_tool_calls": True}, "parallel_tool_calls"),
-        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.json_schema"),
-        ({"response_format": {"type": "grammar"}}, "response_format.type"),
-    ],
-)
-def test_what_is_not_served_is_refused(live_app: LiveApp, fields: dict[str, Any], param: str | None) -> None:
-    status, code, where = error(chat(live_app, **fields))
-    assert (status, code) == (422, "invalid_request") and (param is None or where == param)
-
-
-def test_what_the_engine_refuses_names_the_field(live_app: LiveApp, engine: InstantEngine) -> None:
-    engine.failure = SchemaRejected("不支持这个 JSON Schema")
-    for stream in (False, True):
-        wanted = {"response_format": {"type": "json_object"}, "stream": stream}
-        assert error(chat(live_app, **wanted)) == (422, "invalid_request", "response_format")
-        called = {"tools": [tool("f")], "tool_choice": "required", "stream": stream}
-        assert error(chat(live_app, **called)) == (422, "invalid_request", "tools")
-    engine.failure = SamplingRejected("上游不给出 logprobs", param="logprobs")
-    assert error(chat(live_app, logprobs=True)) == (422, "invalid_request", "logprobs")
-
-
-def test_models(client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["fintunnel", "tuned", "base"]
-    assert client.models.retrieve("tuned").created == client.models.retrieve("base").created > 1_700_000_000
-    with pytest.raises(openai.NotFoundError) as unknown:
-        client.models.retrieve("gpt-4")
-    assert unknown.value.code == "unknown_model"
-
-
-def test_a_full_queue_is_the_sdks_rate_limit(client: openai.OpenAI, engine: InstantEngine) -> None:
-    engine.failure = EngineBusy("排队已满", retry_after=3.2)
-    for stream in (False, True):
-        with pytest.raises(openai.RateLimitError) as busy:
-            client.chat.completions.create(model="fintunnel", messages=USER, stream=stream)
-        assert busy.value.response.headers["retry-after"] == "4"
-
-
-def test_an_error_in_a_stream_is_raised_by_the_sdk(
-    client: openai.OpenAI, engine: InstantEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = InstantConversation.reply
-
-    async def broken(self: InstantConversation, **options: Any) -> Any:
-        async for piece in plain(self, **options):
-            yield piece
-            raise RuntimeError("secret detail")
-
-    monkeypatch.setattr(InstantConversation, "reply", broken)
-    pieces = []
-    with pytest.raises(openai.APIError, match="日志里的编号") as failed:
-        for event in client.chat.completions.create(model="fintunnel", messages=USER, stream=True):
-            pieces.append(event.choices[0].delta.content)
-    assert pieces == ["", engine.text[0]] and "secret" not in str(failed.value)
-
-
-def test_a_stream_that_takes_too_long_ends_with_an_error(engine: InstantEngine) -> None:
-    engine.delay, engine.endless = 0.02, True
-    with run_app(engine, api_key="right-key", request_timeout=0.4) as app:
-        answer = chat(app, stream=True)
-    last = json.loads(answer.text.strip().split("\n\n")[-1].removeprefix("data: "))
-    assert last["error"]["code"] == "deadline_exceeded" and engine.open_now == 0
-
-
-def test_a_quiet_stream_is_kept_open(
-    live_app: LiveApp, engine: InstantEngine, monkeypatch: pytest.MonkeyPatch, client: openai.OpenAI
-) -> None:
-    monkeypatch.setattr("fintunnel_server.running.streaming._ALIVE_SECONDS", 0.05)
-    engine.text, engine.delay = "金", 0.2
-    assert chat(live_app, stream=True).text.startswith(": alive\n\n")
-    events = list(client.chat.completions.create(model="fintunnel", messages=USER, stream=True))
-    assert events[1].choices[0].delta.content == "金"
-    engine.failure = EngineBusy("排队已满")
-
-
-class View(BaseModel):
-    a: int
-
-
-def test_instructor_reads_plain_json(client: openai.OpenAI, engine: InstantEngine) -> None:
-    """In this mode instructor asks for any JSON and describes the schema itself."""
-    import instructor
-
-    patched = instructor.from_openai(client, mode=instructor.Mode.JSON)
-    assert patched.chat.completions.create(model="fintunnel", messages=USER, response_model=View).a == 1
-    assert engine.samplings[0].json_schema == {"type": "object"}
-
-
-def test_instructor_asks_again_in_the_same_conversation(client: openai.OpenAI, engine: InstantEngine) -> None:
-    import instructor
-    from instructor.core.exceptions import InstructorRetryException
-
-    engine.json = '{"a":"no number"}'
-    for mode in (instructor.Mode.TOOLS, instructor.Mode.JSON_SCHEMA):
-        engine.samplings.clear()
-        asked = len(engine.calls)
-        patched = instructor.from_openai(client, mode=mode)
-        with pytest.raises(InstructorRetryException, match="no number"):
-            patched.chat.completions.create(model="fintunnel", messages=USER, response_model=View, max_retries=2)
-        assert len(engine.calls) - asked >= 2  # not refused
