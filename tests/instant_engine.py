@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from fintunnel.json_string import JsonStringReader
 from fintunnel.prompt import Message
 from fintunnel.wire import Edges
 from fintunnel_server.engine import (
@@ -20,7 +21,6 @@ from fintunnel_server.engine import (
     TokenLogprob,
     Work,
 )
-from fintunnel_server.json_string import JsonStringReader
 from fintunnel_training.calibration.calibration_file import Calibration
 
 

@@ -21,7 +21,7 @@ TRACKED = subprocess.run(
 
 def test_the_base_install_is_small() -> None:
     names = {Requirement(line).name for line in PROJECT["dependencies"]}
-    assert names == {"httpx", "pydantic", "pydantic-settings", "typer"}
+    assert names == {"httpcore", "httpx", "pydantic", "pydantic-settings", "rich", "tenacity", "typer"}
 
 
 def test_every_requirement_has_a_lower_bound_and_no_upper_one() -> None:

@@ -9,26 +9,17 @@ raises, and is what new code should use.
 
 from __future__ import annotations
 
-import time
-import warnings
-
+from fintunnel.backends.steps import run
 from fintunnel.deepseek_client import DeepSeekClient
-from fintunnel.errors import (
-    ConnectionFailed,
-    FinTunnelError,
-    RateLimitError,
-    RequestTimeout,
-    ServerFailure,
-)
+from fintunnel.errors import FinTunnelError
 from fintunnel.prompt import Message
 from fintunnel.settings import load_settings
+from fintunnel.transport.call import Patience
 
 __all__ = ["DeepseekClient"]
 
 ERROR_PREFIX = "[错误]"
-_RETIRED = {"deepseek-chat": "deepseek-flash", "deepseek-reasoner": "deepseek-v4-pro"}  # since 2026-07-24
 _OWN_SECONDS = 60.0
-_TRANSIENT = (ConnectionFailed, RequestTimeout, RateLimitError, ServerFailure)
 
 
 class DeepseekClient:
@@ -36,6 +27,7 @@ class DeepseekClient:
 
     With `FINTUNNEL_BACKEND=finetuned` all calls go to `FINTUNNEL_URL`, and a `timeout_seconds` under a minute is
     raised to one: ten seconds are too short for a model on a T4. `FINTUNNEL_TIMEOUT` overrides both.
+    `timeout_seconds` is for one attempt, as it was in the old client.
     """
 
     def __init__(
@@ -55,14 +47,9 @@ class DeepseekClient:
                 self._least_timeout = _OWN_SECONDS
                 self._client = DeepSeekClient(backend="finetuned")
             else:
-                self._client = DeepSeekClient(
-                    backend="deepseek",
-                    api_key=api_key,
-                    url=_base(base_url),
-                    model=_current(model),
-                )
+                self._client = DeepSeekClient(backend="deepseek", api_key=api_key, url=base_url, model=model)
         except Exception as error:  # see above: never raises
-            self._problem = str(error) if isinstance(error, FinTunnelError) else f"{type(error).__name__}: {error}"
+            self._problem = _text(error)
 
     def complete(
         self,
@@ -92,31 +79,15 @@ class DeepseekClient:
     def _ask(self, messages: list[Message], timeout: float, temperature: float, max_tokens: int, retries: int) -> str:
         if self._client is None:
             return f"{ERROR_PREFIX} {self._problem}"
-        seconds = self._timeout or max(timeout, self._least_timeout)
-        failure: Exception | None = None
-        for attempt in range(max(0, retries) + 1):
-            try:
-                return self._client._complete(messages, seconds, temperature, max_tokens)
-            except _TRANSIENT as error:
-                failure = error
-                if attempt < retries:
-                    time.sleep(0.5 * 2**attempt)
-            except FinTunnelError as error:
-                return f"{ERROR_PREFIX} {error}"
-            except Exception as error:  # an agent of that kind recurses on an exception
-                return f"{ERROR_PREFIX} {type(error).__name__}: {error}"
-        return f"{ERROR_PREFIX} {failure}"
+        try:
+            attempt = self._timeout or max(timeout, self._least_timeout)
+            retries = max(0, retries)
+            patience = Patience(attempt * (retries + 1), max_retries=retries, read=attempt)
+            steps = self._client._operations.complete(messages, temperature, max_tokens)
+            return run(steps, self._client._send, patience)
+        except Exception as error:  # an agent of that kind recurses on an exception
+            return f"{ERROR_PREFIX} {_text(error)}"
 
 
-def _base(url: str | None) -> str | None:
-    """The API's base address from the full one that the old client took."""
-    if url is None:
-        return None
-    return url.rstrip("/").removesuffix("/chat/completions")
-
-
-def _current(model: str | None) -> str | None:
-    if model is None or model not in _RETIRED:
-        return model
-    warnings.warn(f"{model} was retired; using {_RETIRED[model]}", DeprecationWarning, stacklevel=3)
-    return _RETIRED[model]
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, FinTunnelError) else f"{type(error).__name__}: {error}"

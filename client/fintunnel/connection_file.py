@@ -14,8 +14,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from fintunnel.atomic_file import replacing_file
 from fintunnel.errors import ConfigurationError
 
-__all__ = ["FORMAT_VERSION", "Connection", "read_connection", "write_connection"]
+__all__ = ["FILE_NAME", "FORMAT_VERSION", "Connection", "read_connection", "write_connection"]
 
+FILE_NAME = "connection.json"  # in a folder that a client is pointed to
 FORMAT_VERSION = 1  # raised only where older readers would misread a file, not for new fields
 
 _MAX_BYTES = 65_536

@@ -1,48 +1,56 @@
-"""`DeepSeekClient`: the agent's client, over the hosted API or over your own model.
+"""`DeepSeekClient`: one interface over the hosted API and over your own model.
 
-`FINTUNNEL_BACKEND` decides when a client is made; the calls and the types of their answers are the same.
-The two backends' addresses and keys are never mixed: a client knows only those of its own.
+`FINTUNNEL_BACKEND` decides when a client is made; the calls and the types of their answers are the same, and
+`answer.model.backend` says who answered. The two backends' addresses and keys are never mixed.
 """
 
 from __future__ import annotations
 
-import time
 import weakref
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
 
-from fintunnel.api_key import clean_key
-from fintunnel.broken_rules import rule_in_chinese
-from fintunnel.errors import ConfigurationError, InvalidRequestError, MalformedAnswerError
-from fintunnel.hosted_api import analysis_from, analyze_body, chat_body, chat_text
+from fintunnel.backends.choice import Options, choose
+from fintunnel.backends.fallback import FAILURES
+from fintunnel.backends.hosted_api import HostedApi
+from fintunnel.backends.many import BATCH_SECONDS, Progress
+from fintunnel.backends.operations import Operations
+from fintunnel.backends.own_server import OwnReader, OwnServer
+from fintunnel.backends.steps import Steps, run
+from fintunnel.check import Check
+from fintunnel.comparison import Comparison
+from fintunnel.completion import Completion
+from fintunnel.errors import FinTunnelError, MalformedAnswerError
 from fintunnel.prompt import Message
-from fintunnel.settings import Backend, load_settings
-from fintunnel.transport import make_http_client, post_json
-from fintunnel.wire import (
-    DEFAULT_MODEL_NAME,
-    AnalyzeResponse,
-    NewsAnalysis,
-    NewsRequest,
-    ReportAnswer,
-    ReportRequest,
-)
+from fintunnel.settings import Backend
+from fintunnel.stream_parts import StreamPart
+from fintunnel.transport.call import Answer, Budget, Call, Patience
+from fintunnel.transport.sender import Sender
+from fintunnel.wire import NewsAnalysis, NewsRequest, ReportAnswer, ReportRequest
 
 __all__ = ["DeepSeekClient"]
 
-_DEFAULT_SECONDS = 60.0
-_ANSWER: TypeAdapter[NewsAnalysis | ReportAnswer] = TypeAdapter(AnalyzeResponse)
+_T = TypeVar("_T")
 
 
 class DeepSeekClient:
-    """One interface over both backends.
+    """One interface over both backends. Safe to share between threads.
 
     Args:
         backend: "deepseek" (hosted) or "finetuned" (your server); default: `FINTUNNEL_BACKEND`.
-        url, api_key, model: of that backend; default: its own environment variables.
-        timeout: seconds for a whole call; default: `FINTUNNEL_TIMEOUT`, else 60.
+        url, api_key, model: of that backend; default: its own environment variables. Without `FINTUNNEL_URL` your
+            server is looked for in `FINTUNNEL_CONNECTION_FILE`, then through `NGROK_API_KEY`, then on this machine.
+        timeout: seconds for a whole call, all attempts together; default: `FINTUNNEL_TIMEOUT`, else 60.
+        connect_timeout, read_timeout: seconds for opening a connection (10), and without a byte (`timeout`).
+        max_retries: attempts after the first one, where they may help (2).
+        fallback: "deepseek": the hosted API answers where your server cannot be had, and the answer says so in
+            `model.fallback`; default: `FINTUNNEL_FALLBACK`, else none.
+        fallback_cooldown: seconds for which your server is left alone after that.
+        http2: use HTTP/2 where the server speaks it (extra `http2`).
         http_client: an httpx client of yours, which then stays yours to close.
 
     Raises:
@@ -57,30 +65,46 @@ class DeepSeekClient:
         api_key: str | None = None,
         model: str | None = None,
         timeout: float | None = None,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
+        max_retries: int | None = None,
+        fallback: Literal["deepseek"] | None = None,
+        fallback_cooldown: float = 60.0,
+        http2: bool = False,
         http_client: httpx.Client | None = None,
     ) -> None:
-        settings = load_settings()
-        self.backend: Backend = backend or settings.backend
-        if self.backend not in ("deepseek", "finetuned"):
-            raise ConfigurationError(f"backend {self.backend!r} 无效，只能是 deepseek 或 finetuned。")
-        hosted = self.backend == "deepseek"
-        secret = settings.deepseek_api_key if hosted else settings.api_key
-        self._api_key = secret.get_secret_value() if secret is not None else None
-        if api_key:
-            try:
-                self._api_key = clean_key(api_key)
-            except ValueError as error:
-                raise ConfigurationError(str(error)) from None
-        if hosted and not self._api_key:
-            raise ConfigurationError(
-                "没有 DEEPSEEK_API_KEY。请设置它，或用 FINTUNNEL_BACKEND=finetuned 换成自己的模型。"
+        choice = choose(
+            Options(
+                backend=backend,
+                url=url,
+                api_key=api_key,
+                model=model,
+                timeout=timeout,
+                connect_timeout=connect_timeout,
+                read_timeout=read_timeout,
+                max_retries=max_retries,
+                fallback=fallback,
+                http2=http2,
             )
-        self.url = (url or (settings.deepseek_url if hosted else settings.url)).rstrip("/")
-        self.model = model or (settings.deepseek_model if hosted else DEFAULT_MODEL_NAME)
-        self.timeout = timeout or settings.timeout or _DEFAULT_SECONDS
-        self._http = http_client or make_http_client(self.url)
-        # Agents rarely close a client: its connections go with it. One that was handed in stays open.
-        self._close = weakref.finalize(self, self._http.close) if http_client is None else None
+        )
+        self._operations = Operations(choice, fallback_cooldown)
+        self._senders = {False: Sender(choice.backend.target, http_client)}
+        if choice.fallback is not None:
+            self._senders[True] = Sender(choice.fallback.target, http_client)
+        self.backend: Backend = "deepseek" if isinstance(choice.backend, HostedApi) else "finetuned"
+        self.model = choice.backend.model
+        self.timeout = choice.backend.target.timeouts.total
+        # Agents rarely close a client: its connections go with it. A client that was handed in stays open.
+        self._close = weakref.finalize(self, _close, list(self._senders.values()))
+
+    @property
+    def url(self) -> str:
+        """Where the backend is. May read the connection file or ask ngrok.
+
+        Raises:
+            FinTunnelError: it cannot be found.
+        """
+        return self._operations.choice.backend.target.address.url()
 
     @overload
     def analyze(
@@ -107,16 +131,101 @@ class DeepSeekClient:
         Raises:
             FinTunnelError: see `fintunnel.errors`. A failure is never returned as if it were an answer.
         """
-        if isinstance(request, str):
+        asked = self._operations.request(request, fields)
+        return self._run(self._operations.analyze(asked), timeout_seconds)
+
+    @overload
+    def analyze_many(
+        self,
+        requests: Iterable[str | NewsRequest],
+        *,
+        on_progress: Callable[[Progress], object] | None = None,
+        concurrency: int | None = None,
+        timeout_seconds: float | None = None,
+        **fields: Any,
+    ) -> list[NewsAnalysis | FinTunnelError]: ...
+
+    @overload
+    def analyze_many(
+        self,
+        requests: Iterable[ReportRequest],
+        *,
+        on_progress: Callable[[Progress], object] | None = None,
+        concurrency: int | None = None,
+        timeout_seconds: float | None = None,
+    ) -> list[ReportAnswer | FinTunnelError]: ...
+
+    @overload
+    def analyze_many(
+        self,
+        requests: Iterable[NewsRequest | ReportRequest],
+        *,
+        on_progress: Callable[[Progress], object] | None = None,
+        concurrency: int | None = None,
+        timeout_seconds: float | None = None,
+    ) -> list[NewsAnalysis | ReportAnswer | FinTunnelError]: ...
+
+    def analyze_many(
+        self,
+        requests: Iterable[str | NewsRequest | ReportRequest],
+        *,
+        on_progress: Callable[[Progress], object] | None = None,
+        concurrency: int | None = None,
+        timeout_seconds: float | None = None,
+        **fields: Any,
+    ) -> Any:
+        """Analyse many. What fails stands as an error in its place, and the rest is kept. After a refused key, an
+        empty balance, or three times nobody answering, the rest is not asked.
+
+        Args:
+            requests: headlines or requests.
+            on_progress: called in this thread after each result, with the result.
+            concurrency: HTTP requests at a time; default: 2 batches to your server, 8 requests to the hosted API.
+            timeout_seconds: for each HTTP request; default: the client's, and at least 150 for a batch.
+            fields: for the headlines among them, the other fields of `NewsRequest`.
+
+        Returns:
+            an analysis or a `FinTunnelError` for each request, in their order.
+        """
+        many = self._operations.many(list(requests), fields, on_progress)
+        is_own = self.backend == "finetuned"
+        seconds = timeout_seconds or (max(self.timeout, BATCH_SECONDS) if is_own else self.timeout)
+        pool = ThreadPoolExecutor(concurrency or (2 if is_own else 8), "fintunnel")
+        try:
+            asked = {pool.submit(self._run, many.ask(each), seconds): each for each in many.portions()}
+            for future in as_completed(asked):
+                many.keep(asked[future].indices, future.result())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nothing new is asked
+        return many.results
+
+    def stream(
+        self,
+        request: str | NewsRequest | ReportRequest,
+        *,
+        timeout_seconds: float | None = None,
+        **fields: Any,
+    ) -> Generator[StreamPart[Any], None, None]:
+        """The same as `analyze` while it is made: `Labels` first, then each `TextPiece`, in the end `Done` with the
+        whole. Stop early by closing the generator.
+
+        Raises:
+            FinTunnelError: before or between the parts. After the first part nothing is asked again.
+        """
+        asked = self._operations.request(request, fields)
+        backends = self._operations.streams(asked)
+        for number, backend in enumerate(backends, 1):
+            parts = self._stream(backend, asked, self._budget(timeout_seconds))
             try:
-                request = NewsRequest(text=request, **fields)
-            except ValidationError as error:
-                raise _invalid(error) from error
-        elif fields:
-            raise TypeError(f"fields go with a headline, not with a request: {', '.join(fields)}")
-        if self.backend == "finetuned":
-            return self._analyze_own(request, timeout_seconds)
-        return self._analyze_hosted(request, timeout_seconds)
+                first = next(parts)
+            except FAILURES as failure:
+                if number == len(backends):
+                    raise
+                self._operations.cooldown.begin(failure)
+                continue
+            yield first
+            yield from parts
+            return
 
     def complete(
         self,
@@ -124,9 +233,9 @@ class DeepSeekClient:
         timeout_seconds: float | None = None,
         temperature: float = 0.7,
         max_tokens: int = 500,
-    ) -> str:
-        """The model's answer to a prompt of yours."""
-        return self._complete([{"role": "user", "content": prompt}], timeout_seconds, temperature, max_tokens)
+    ) -> Completion:
+        """The model's answer to a prompt of yours, as a string that knows who wrote it."""
+        return self.chat([{"role": "user", "content": prompt}], timeout_seconds, temperature, max_tokens)
 
     def complete_with_system(
         self,
@@ -135,17 +244,69 @@ class DeepSeekClient:
         timeout_seconds: float | None = None,
         temperature: float = 0.7,
         max_tokens: int = 500,
-    ) -> str:
+    ) -> Completion:
         """The same with a system prompt before it."""
         messages: list[Message] = [
             {"role": "system", "content": system_prompt},
             {"role": "user", "content": user_prompt},
         ]
-        return self._complete(messages, timeout_seconds, temperature, max_tokens)
+        return self.chat(messages, timeout_seconds, temperature, max_tokens)
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        timeout_seconds: float | None = None,
+        temperature: float = 0.7,
+        max_tokens: int = 500,
+    ) -> Completion:
+        """The model's answer to a conversation."""
+        return self._run(self._operations.complete(messages, temperature, max_tokens), timeout_seconds)
+
+    def stream_chat(
+        self,
+        messages: Sequence[Message],
+        timeout_seconds: float | None = None,
+        temperature: float = 0.7,
+        max_tokens: int = 500,
+    ) -> Generator[str, None, None]:
+        """The same in pieces, as they are written. Does not fall back: pieces could not say who wrote them."""
+        backend = self._operations.choice.backend
+        call, reader = backend.stream_text(messages, temperature, max_tokens)
+        with self._senders[call.fallback].events(call, self._budget(timeout_seconds)) as events:
+            for event in events:
+                yield from reader.feed(event)
+                if reader.finished:
+                    break
+            reader.end()
+
+    @overload
+    def compare(
+        self, request: str | NewsRequest, *, timeout_seconds: float | None = None, **fields: Any
+    ) -> Comparison[NewsAnalysis]: ...
+
+    @overload
+    def compare(self, request: ReportRequest, *, timeout_seconds: float | None = None) -> Comparison[ReportAnswer]: ...
+
+    def compare(
+        self, request: str | NewsRequest | ReportRequest, *, timeout_seconds: float | None = None, **fields: Any
+    ) -> Any:
+        """Your base model's answer beside the tuned one's, from one request.
+
+        Raises:
+            ConfigurationError: the backend has not both.
+        """
+        return self._run(self._operations.compare(self._operations.request(request, fields)), timeout_seconds)
+
+    def check(self, timeout_seconds: float | None = None) -> Check:
+        """Who will answer, with which model, and how far away it is. Asks no model anything.
+
+        Raises:
+            FinTunnelError: nobody will, and why.
+        """
+        return self._run(self._operations.check(), timeout_seconds)
 
     def close(self) -> None:
-        if self._close is not None:
-            self._close()
+        self._close()
 
     def __enter__(self) -> Self:
         return self
@@ -155,59 +316,35 @@ class DeepSeekClient:
     ) -> None:
         self.close()
 
-    # --- both backends ------------------------------------------------------------------------------
+    def _run(self, steps: Steps[_T], timeout_seconds: float | None) -> _T:
+        return run(steps, self._send, Patience(timeout_seconds or self.timeout))
 
-    def _analyze_own(self, request: NewsRequest | ReportRequest, timeout: float | None) -> NewsAnalysis | ReportAnswer:
-        body = request.model_dump(mode="json", exclude_defaults=True) | {"task": request.task}
-        answer = self._post("/analyze", body, timeout)
-        try:
-            analysis = _ANSWER.validate_python(answer)
-        except ValidationError as error:
-            raise MalformedAnswerError(
-                f"{self.url} 的回答不符合约定（{rule_in_chinese(error.errors()[0])}），它是 fintunnel 的服务吗？"
-            ) from error
-        if analysis.task != request.task:
-            raise MalformedAnswerError(f"问的是 {request.task}，答的是 {analysis.task}")
-        return analysis
+    def _send(self, call: Call, budget: Budget) -> Answer:
+        return self._senders[call.fallback].send(call, budget)
 
-    def _analyze_hosted(
-        self, request: NewsRequest | ReportRequest, timeout: float | None
-    ) -> NewsAnalysis | ReportAnswer:
-        if request.adapter is not None:
-            raise ConfigurationError("DeepSeek 官方 API 没有适配器可选，请去掉 adapter。")
-        started = time.monotonic()
-        answer = self._post("/chat/completions", analyze_body(self.model, request), timeout)
-        return analysis_from(answer, request, self.model, started)
+    def _budget(self, timeout_seconds: float | None) -> Budget:
+        return Budget.of(timeout_seconds or self.timeout)
 
-    def _complete(self, messages: list[Message], timeout: float | None, temperature: float, max_tokens: int) -> str:
-        if self.backend == "deepseek":
-            body = chat_body(self.model, messages, max_tokens, temperature)
-            return chat_text(self._post("/chat/completions", body, timeout))
-        own = {
-            "model": self.model,
-            "messages": messages,
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-        }
-        return chat_text(self._post("/v1/chat/completions", own, timeout))
-
-    def _post(self, path: str, body: dict[str, Any], timeout: float | None) -> dict[str, Any]:
-        advice = (
-            "请检查网络、代理和 DEEPSEEK_BASE_URL。"
-            if self.backend == "deepseek"
-            else "请确认 fintunnel serve 已就绪，FINTUNNEL_URL 正确；模型慢就调大 FINTUNNEL_TIMEOUT。"
-        )
-        return post_json(
-            self._http,
-            self.url + path,
-            body,
-            api_key=self._api_key,
-            timeout=timeout or self.timeout,
-            advice=advice,
-        )
+    def _stream(
+        self, backend: OwnServer | HostedApi, request: NewsRequest | ReportRequest, budget: Budget
+    ) -> Generator[StreamPart[Any], None, None]:
+        call, reader = backend.stream(request)
+        with self._senders[call.fallback].events(call, budget) as events:
+            for event in events:
+                yield from reader.feed(event)
+                if reader.finished:
+                    break
+            try:
+                yield from reader.end()
+                return
+            except MalformedAnswerError as error:
+                if isinstance(backend, OwnServer) or isinstance(reader, OwnReader) or reader.emitted:
+                    raise
+                problem = error
+        again = backend.repair(request, reader.text, problem, reader.usage, reader.began)
+        yield from reader.rest(run(again, self._send, Patience(budget.left)))
 
 
-def _invalid(error: ValidationError) -> InvalidRequestError:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return InvalidRequestError(f"请求无效：{where} {rule_in_chinese(first)}", status=422, code="invalid_request")
+def _close(senders: list[Sender]) -> None:
+    for sender in senders:
+        sender.close()

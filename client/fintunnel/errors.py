@@ -1,9 +1,9 @@
 """Every error that FinTunnel raises on purpose.
 
     FinTunnelError
-    ├── ConfigurationError      a setting is missing or wrong
+    ├── ConfigurationError      a setting is missing or wrong; nothing was sent
     ├── ConnectionFailed        nobody answers at the address
-    │   └── TunnelError         the tunnel answers, the server behind it does not
+    │   └── TunnelError         the tunnel or a proxy answers, the server behind it does not
     ├── RequestTimeout          no complete answer within the deadline
     ├── APIError                an answer with an error status
     │   ├── AuthenticationError     401, 403: the key
@@ -14,6 +14,9 @@
     ├── MalformedAnswerError    an answer that does not satisfy the schema
     ├── PromptTooLongError      a request that cannot be shortened enough
     └── PromptRejectedError     a conversation that the model's template does not allow
+
+Each says in `advice` what to do, and carries `status`, `code` and `request_id` where there was an answer to take
+them from.
 
 The training and the server package hang their own bases (`TrainingError`, `ServerError`) under
 `FinTunnelError`, so that the command line turns each of them into one or two lines.
@@ -40,9 +43,46 @@ __all__ = [
 
 
 class FinTunnelError(Exception):
-    """Base of all. `exit_status` is what the command line ends with: 2 for wrong use, 1 for failure."""
+    """Base of all. `exit_status` is what the command line ends with: 2 for wrong use, 1 for failure.
+
+    Attributes:
+        message: what went wrong.
+        advice: what to do about it; may be empty.
+        status: HTTP status of the answer; None where there was none.
+        code: the answer's error code (`invalid_api_key` …, ngrok's `ERR_NGROK_3200`), if it named one.
+        request_id: to find the request in the server's log.
+        retry_after: seconds that the server asks to wait.
+        transient: asking again may help; the client's retries go by it.
+    """
 
     exit_status = 1
+    transient = False
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        advice: str = "",
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        transient: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.retry_after = retry_after
+        if transient is not None:
+            self.transient = transient
+
+    def __str__(self) -> str:
+        number = f"（编号 {self.request_id}）" if self.request_id else ""
+        advice = f"。{self.advice}" if self.advice else ""
+        return f"{self.message}{number}{advice}"
 
 
 class ConfigurationError(FinTunnelError):
@@ -52,7 +92,9 @@ class ConfigurationError(FinTunnelError):
 
 
 class ConnectionFailed(FinTunnelError):
-    """Nobody answers at the address."""
+    """Nobody answers at the address, or the connection broke."""
+
+    transient = True
 
 
 class TunnelError(ConnectionFailed):
@@ -62,21 +104,11 @@ class TunnelError(ConnectionFailed):
 class RequestTimeout(FinTunnelError):
     """No complete answer within the deadline."""
 
+    transient = True
+
 
 class APIError(FinTunnelError):
-    """An answer with an error status.
-
-    Attributes:
-        status: HTTP status.
-        code: the server's error code (`invalid_api_key` …), if its body named one.
-        request_id: to find the request in the server's log.
-    """
-
-    def __init__(self, message: str, *, status: int, code: str | None = None, request_id: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.request_id = request_id
+    """An answer with an error status."""
 
 
 class AuthenticationError(APIError):
@@ -88,7 +120,7 @@ class QuotaError(APIError):
 
 
 class RateLimitError(APIError):
-    pass
+    transient = True
 
 
 class InvalidRequestError(APIError):
@@ -96,7 +128,7 @@ class InvalidRequestError(APIError):
 
 
 class ServerFailure(APIError):
-    pass
+    transient = True
 
 
 class MalformedAnswerError(FinTunnelError):

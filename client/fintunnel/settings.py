@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,21 +15,28 @@ from fintunnel.errors import ConfigurationError
 __all__ = ["Backend", "ClientSettings", "load_settings"]
 
 Backend = Literal["deepseek", "finetuned"]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
 class ClientSettings(BaseSettings):
-    """`timeout` in seconds; None: each call's own default."""
+    """`timeout`, `connect_timeout` and `read_timeout` in seconds, as `transport.call.Timeouts` has them."""
 
     model_config = SettingsConfigDict(
         # `populate_by_name` makes a field's own name a variable too: with the prefix, a stray URL is none of ours.
-        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", populate_by_name=True,
+        env_file=".env", env_file_encoding="utf-8-sig", env_ignore_empty=True, extra="ignore", populate_by_name=True,
         env_prefix="FINTUNNEL_",
     )  # fmt: skip
 
     backend: Backend = Field("deepseek", validation_alias="FINTUNNEL_BACKEND")
-    url: str = Field("http://127.0.0.1:8000", validation_alias="FINTUNNEL_URL")
+    url: str | None = Field(None, validation_alias="FINTUNNEL_URL")
+    connection_file: Path | None = Field(None, validation_alias="FINTUNNEL_CONNECTION_FILE")
+    ngrok_api_key: ApiKey | None = Field(None, validation_alias="NGROK_API_KEY")
     api_key: ApiKey | None = Field(None, validation_alias="FINTUNNEL_API_KEY")
-    timeout: float | None = Field(None, gt=0, le=86_400, validation_alias="FINTUNNEL_TIMEOUT")
+    timeout: Seconds | None = Field(None, validation_alias="FINTUNNEL_TIMEOUT")
+    connect_timeout: Seconds = Field(10.0, validation_alias="FINTUNNEL_CONNECT_TIMEOUT")
+    read_timeout: Seconds | None = Field(None, validation_alias="FINTUNNEL_READ_TIMEOUT")
+    max_retries: int = Field(2, ge=0, le=10, validation_alias="FINTUNNEL_MAX_RETRIES")
+    fallback: Literal["deepseek"] | None = Field(None, validation_alias="FINTUNNEL_FALLBACK")
     deepseek_api_key: ApiKey | None = Field(None, validation_alias="DEEPSEEK_API_KEY")
     deepseek_url: str = Field(
         "https://api.deepseek.com",

@@ -56,6 +56,8 @@ class EngineBusy(ServerError):
     """So many requests are waiting for the model that another one would wait too long. `retry_after`: seconds until
     about half of them will have been answered."""
 
+    retry_after: float
+
     def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
@@ -100,6 +102,8 @@ class UpstreamOverloaded(UpstreamError):
 
 class UpstreamRefused(UpstreamError):
     """The upstream does not accept the request. `status`: its HTTP status, a 3xx or 4xx."""
+
+    status: int
 
     def __init__(self, message: str, *, status: int, detail: str = "") -> None:
         super().__init__(message, detail=detail)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from fintunnel.compat import DeepseekClient
 from fintunnel.local_server import free_port
+from fintunnel.transport.call import Patience
 
 from tests.client.fault_server import Reply, chat_reply, fault_server
 
@@ -77,17 +78,17 @@ def test_constructor_arguments_never_reach_the_own_server(monkeypatch: pytest.Mo
 
 def test_ten_seconds_become_a_minute_and_longer_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINTUNNEL_BACKEND", "finetuned")
-    used: list[float] = []
+    used: list[Patience] = []
 
-    def keep(self: object, messages: object, timeout: float, *rest: object) -> str:
-        del self, messages, rest
-        used.append(timeout)
+    def keep(steps: object, send: object, patience: Patience) -> str:
+        del steps, send
+        used.append(patience)
         return "好"
 
-    monkeypatch.setattr("fintunnel.deepseek_client.DeepSeekClient._complete", keep)
+    monkeypatch.setattr("fintunnel.compat.run", keep)
     DeepseekClient().complete("x", timeout_seconds=10.0)
-    DeepseekClient().complete("x", timeout_seconds=120.0)
-    assert used == [60.0, 120.0]
+    DeepseekClient().complete("x", timeout_seconds=120.0, retry_times=0)
+    assert used == [Patience(180.0, max_retries=2, read=60.0), Patience(120.0, max_retries=0, read=120.0)]
 
 
 def test_own_timeout_overrides_the_agents_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +103,6 @@ def test_own_timeout_overrides_the_agents_ten_seconds(monkeypatch: pytest.Monkey
 
 def test_retired_model_names_are_mapped_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINTUNNEL_BACKEND", "deepseek")
-    with fault_server(chat_reply("好")) as server, pytest.warns(DeprecationWarning, match="deepseek-flash"):
+    with fault_server(chat_reply("好")) as server, pytest.warns(FutureWarning, match="deepseek-flash"):
         DeepseekClient(api_key="k", base_url=server.url, model="deepseek-chat").complete("x")
     assert server.seen[0].body["model"] == "deepseek-flash"

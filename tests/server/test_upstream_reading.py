@@ -22,43 +22,11 @@ from fintunnel_server.upstream.replies import (
     TopToken,
     beginning,
     read_reply,
-    seconds_to_wait,
     status_failure,
     stream_failure,
 )
 from fintunnel_server.upstream.scoring import at_token_boundary, score_field
-from fintunnel_server.upstream.sse import EventReader, EventTooLarge
 from fintunnel_server.upstream.token_estimate import ASCII_SAMPLE, UNMEASURED, WIDE_SAMPLE, measured
-
-STREAM = ': 保持连接\n\ndata: {"a":"金"}\r\n\r\nevent: x\rdata:b\rdata:  c\r\rid: 7\n\ndata: [DONE]\n\n'.encode()
-EVENTS = ['{"a":"金"}', "b\n c", "[DONE]"]
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-def test_events_are_the_same_however_the_bytes_are_split(size: int) -> None:
-    reader = EventReader()
-    chunks = [STREAM[at : at + size] for at in range(0, len(STREAM), size)]
-    assert [event for chunk in chunks for event in reader.feed(chunk)] == EVENTS
-
-
-def test_events_are_the_same_at_every_single_split() -> None:
-    for at in range(len(STREAM)):
-        reader = EventReader()
-        assert reader.feed(STREAM[:at]) + reader.feed(STREAM[at:]) == EVENTS
-
-
-def test_the_end_completes_an_event_but_not_a_line() -> None:
-    reader = EventReader()
-    assert reader.feed(b"data: a\ndata: b") == [] and reader.end() == ["a"]
-    assert EventReader().end() == []
-
-
-@pytest.mark.parametrize("chunk", [b"x" * 70_000, b"data: " + b"x" * 70_000 + b"\n"])
-def test_an_event_without_an_end_is_refused(chunk: bytes) -> None:
-    reader = EventReader()
-    with pytest.raises(EventTooLarge):
-        for _ in range(20):
-            reader.feed(chunk)
 
 
 @pytest.mark.parametrize(
@@ -135,24 +103,6 @@ def test_errors_within_a_stream_are_found() -> None:
     assert isinstance(stream_failure({"error": {"message": "busy", "code": 503}}, secret=""), UpstreamOverloaded)
     assert type(stream_failure({"error": "broken"}, secret="")) is UpstreamError
     assert isinstance(stream_failure({"object": "error", "message": "x", "code": 400}, secret=""), UpstreamRefused)
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, None),
-        ({"retry-after": "3"}, 3.0),
-        ({"retry-after": "0.5"}, 0.5),
-        ({"retry-after-ms": "250", "retry-after": "3"}, 0.25),
-        ({"retry-after": "Thu, 01 Jan 1970 00:00:30 GMT"}, 20.0),
-        ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
-        ({"retry-after": "-3"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": "soon"}, None),
-    ],
-)
-def test_retry_after_is_read_in_every_form(headers: Mapping[str, str], seconds: float | None) -> None:
-    assert seconds_to_wait(headers, now=10.0) == seconds
 
 
 @pytest.mark.parametrize(

@@ -167,10 +167,13 @@ class Edges(WireModel):
 
 
 class ModelInfo(WireModel):
+    """Who answered. `fallback`: the client had asked its own backend first, which failed; a server never sets it."""
+
     backend: Literal["deepseek", "finetuned"]
     base: str
     adapter: str | None
     prompt_version: int
+    fallback: bool = False
 
 
 class Usage(WireModel):

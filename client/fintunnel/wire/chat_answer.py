@@ -115,12 +115,15 @@ class ChatChunk(WireModel):
 
 
 class ModelCard(WireModel):
-    """`created`: when the server started, in seconds since 1970."""
+    """`created`: when the server started, in seconds since 1970. As vLLM tells of adapters, `root` is what the name
+    stands for and `parent` the base below an adapter."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: Literal["fintunnel"]
+    root: str
+    parent: str | None
 
 
 class ModelList(WireModel):

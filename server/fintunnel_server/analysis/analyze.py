@@ -7,9 +7,9 @@ import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from fintunnel.hosted_api import STRUCTURE_TOKENS
 from fintunnel.prompt import fit, render_prompt
 from fintunnel.wire import ModelInfo, NewsAnalysis, NewsRequest, ReportAnswer, ReportRequest, Timing, Usage
+from fintunnel.written_answer import STRUCTURE_TOKENS
 
 from fintunnel_server.analysis.generated_answer import generated_answer
 from fintunnel_server.analysis.scored_answer import Common, ScoredAnswer

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 from fintunnel.errors import MalformedAnswerError
-from fintunnel.hosted_api import STRUCTURE_TOKENS, analysis_from_text
 from fintunnel.wire import DIRECTIONS, IMPACTS, SIGNALS, NewsAnalysis, NewsRequest, ReportAnswer, ReportRequest
+from fintunnel.written_answer import STRUCTURE_TOKENS, analysis_from_text
 
 from fintunnel_server.engine import AdapterInfo, Conversation
 from fintunnel_server.errors import UpstreamAnswerInvalid
-from fintunnel_server.json_string import JsonStringReader
 
 __all__ = ["answer_schema", "generated_answer"]
 
@@ -39,12 +37,12 @@ async def generated_answer(
     """
     whole = await _ask(request, conversation, about, common)
     field = "rationale" if isinstance(whole, NewsAnalysis) else "answer"
-    text = _on_one_line(getattr(whole, field) or "")
+    text = getattr(whole, field)
     yield whole.model_copy(update={field: None})
     if request.explain:
         if text:
             yield text
-        yield whole.model_copy(update={field: text})
+        yield whole
 
 
 async def _ask(
@@ -94,7 +92,3 @@ def _object(properties: Mapping[str, object]) -> dict[str, object]:
         "required": list(properties),
         "additionalProperties": False,
     }
-
-
-def _on_one_line(text: str) -> str:
-    return JsonStringReader().feed(json.dumps(text)[1:-1])

@@ -6,11 +6,11 @@ import math
 from typing import Any, Literal
 
 import torch
+from fintunnel.json_string import JsonStringReader
 
 from fintunnel_server.engine import Piece, Sampling, TokenLogprob
 from fintunnel_server.errors import SchemaRejected
 from fintunnel_server.inference.json_constraint import JsonConstraint
-from fintunnel_server.json_string import JsonStringReader
 
 __all__ = ["Writing"]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
-from fintunnel.wire import DEFAULT_MODEL_NAME, ChatCompletion, ChatRequest, ModelCard, ModelList
+from fintunnel.wire import BASE_ADAPTER, DEFAULT_MODEL_NAME, ChatCompletion, ChatRequest, ModelCard, ModelList
 
 from fintunnel_server.api_errors import error_responses
 from fintunnel_server.chat.reply import ChatReply
@@ -35,7 +35,16 @@ def openai_router(service: Service) -> APIRouter:
     started = int(time.time())
 
     def card(name: str) -> ModelCard:
-        return ModelCard(id=name, object="model", created=started, owned_by="fintunnel")
+        info = service.engine.info
+        adapter = {DEFAULT_MODEL_NAME: info.default_adapter, BASE_ADAPTER: None}.get(name, name)
+        return ModelCard(
+            id=name,
+            object="model",
+            created=started,
+            owned_by="fintunnel",
+            root=info.base if adapter is None else adapter,
+            parent=None if adapter is None else info.base,
+        )
 
     @router.post(
         "/chat/completions",

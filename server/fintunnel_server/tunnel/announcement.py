@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from fintunnel.ngrok_hosts import SKIP_WARNING, is_ngrok
+from fintunnel.transport.ngrok import SKIP_WARNING, is_ngrok
 
 __all__ = ["announcement"]
 

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from fintunnel.transport.sse import EventReader, EventTooLarge
 from pydantic import SecretStr
 
 from fintunnel_server.errors import (
@@ -26,7 +27,6 @@ from fintunnel_server.errors import (
 )
 from fintunnel_server.upstream.address import is_loopback
 from fintunnel_server.upstream.replies import Reply, beginning, read_reply, status_failure, stream_failure
-from fintunnel_server.upstream.sse import EventReader, EventTooLarge
 
 __all__ = ["Connection", "Waiting"]
 
@@ -220,9 +220,9 @@ async def _events(response: httpx.Response) -> AsyncGenerator[str, None]:
         except EventTooLarge as error:
             raise UpstreamAnswerInvalid("上游模型服务的回答过大", detail=str(error)) from error
         for event in events:
-            yield event
+            yield event.data
     for event in reader.end():
-        yield event
+        yield event.data
 
 
 def _object(content: bytes, secret: str) -> dict[str, Any]:

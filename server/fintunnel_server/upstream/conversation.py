@@ -10,11 +10,11 @@ from contextlib import aclosing, contextmanager
 from typing import Any
 
 from fintunnel.errors import PromptRejectedError, PromptTooLongError
+from fintunnel.json_string import JsonStringReader
 from fintunnel.prompt import Message
 
 from fintunnel_server.engine import Field, Piece, Sampling, Scores, Work
 from fintunnel_server.errors import SamplingRejected, SchemaRejected, UpstreamAnswerInvalid, UpstreamRefused
-from fintunnel_server.json_string import JsonStringReader
 from fintunnel_server.upstream.abilities import CONSTRAINTS, Abilities, chat_body, json_format_fields
 from fintunnel_server.upstream.connection import Connection, Waiting
 from fintunnel_server.upstream.replies import Reply, TopToken

@@ -6,8 +6,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
+
+from fintunnel.transport.retry_after import seconds_to_wait
 
 from fintunnel_server.engine import TokenLogprob
 from fintunnel_server.errors import (
@@ -24,7 +25,6 @@ __all__ = [
     "TopToken",
     "beginning",
     "read_reply",
-    "seconds_to_wait",
     "status_failure",
     "stream_failure",
 ]
@@ -159,18 +159,3 @@ def _error_of(content: bytes, secret: str) -> tuple[str, int]:
         return " ".join(printable.split())[:300], code if type(code) is int and 400 <= code < 600 else 500
     except (ValueError, AttributeError, RecursionError):
         return "", 500
-
-
-def seconds_to_wait(headers: Mapping[str, str], now: float) -> float | None:
-    """`retry-after-ms` or `Retry-After` (seconds or a date), in seconds; None where there is neither."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers.get(name, "")) * unit
-        except ValueError:
-            continue
-        if math.isfinite(seconds) and seconds >= 0:
-            return seconds
-    try:
-        return max(parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - now, 0.0)
-    except (ValueError, TypeError, OverflowError):
-        return None

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
-__all__ = ["EventReader", "EventTooLarge"]
+__all__ = ["EventReader", "EventTooLarge", "ServerEvent"]
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _MAX_EVENT_BYTES = 1 << 20
+
+
+class ServerEvent(NamedTuple):
+    """`name` is "message" where the server gave none."""
+
+    name: str
+    data: str
 
 
 class EventTooLarge(ValueError):
@@ -15,16 +23,17 @@ class EventTooLarge(ValueError):
 
 
 class EventReader:
-    """Gives the data of each event. Comments and other fields are read over; lines may end in LF, CR or CRLF."""
+    """Gives each event. Comments and other fields are read over; lines may end in LF, CR or CRLF."""
 
     def __init__(self) -> None:
         self._rest = bytearray()  # a line that is not whole yet
+        self._name = ""
         self._data: list[str] = []
         self._size = 0
         self._after_cr = False
 
-    def feed(self, chunk: bytes) -> list[str]:
-        """The data of the events that are complete now.
+    def feed(self, chunk: bytes) -> list[ServerEvent]:
+        """The events that are complete now.
 
         Raises:
             EventTooLarge: an event of more than a mebibyte.
@@ -47,17 +56,21 @@ class EventReader:
             raise EventTooLarge("an event of more than a mebibyte")
         return events
 
-    def end(self) -> list[str]:
-        """The data of a last event that only lacks its blank line. A line that the end cuts off is dropped."""
+    def end(self) -> list[ServerEvent]:
+        """A last event that only lacks its blank line. A line that the end cuts off is dropped."""
         event = self._line(b"")
         return [] if event is None else [event]
 
-    def _line(self, line: bytes) -> str | None:
+    def _line(self, line: bytes) -> ServerEvent | None:
         if not line:
+            name, self._name = self._name, ""
             data, self._data, self._size = self._data, [], 0
-            return "\n".join(data) if data else None
-        name, _, value = line.partition(b":")
-        if name == b"data":
+            return ServerEvent(name or "message", "\n".join(data)) if data else None
+        field, _, value = line.partition(b":")
+        text = value.removeprefix(b" ").decode("utf-8", "replace")
+        if field == b"data":
             self._size += len(value)
-            self._data.append(value.removeprefix(b" ").decode("utf-8", "replace"))
+            self._data.append(text)
+        elif field == b"event":
+            self._name = text
         return None

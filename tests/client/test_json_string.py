@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from fintunnel_server.json_string import JsonStringReader
+from fintunnel.json_string import JsonStringReader
 
 
 def read(text: str, sizes: list[int] | None = None) -> tuple[str, bool]:

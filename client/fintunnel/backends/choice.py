@@ -1,0 +1,161 @@
+"""Who is asked: from a client's arguments and the environment to its backends. Nothing is sent here."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import SecretStr
+
+from fintunnel.api_key import clean_key
+from fintunnel.backends.address import own_server_address
+from fintunnel.backends.hosted_api import HostedApi
+from fintunnel.backends.own_server import OwnServer
+from fintunnel.errors import ConfigurationError
+from fintunnel.settings import Backend, ClientSettings, load_settings
+from fintunnel.transport.call import Advice, FixedAddress, Target, Timeouts
+from fintunnel.transport.http_clients import checked_url
+from fintunnel.wire import DEFAULT_MODEL_NAME
+
+__all__ = ["Choice", "Options", "choose"]
+
+_DEFAULT_SECONDS = 60.0
+_RETIRED = {"deepseek-chat": "deepseek-flash", "deepseek-reasoner": "deepseek-v4-pro"}  # since 2026-07-24
+_OWN_ROUTES = ("/analyze/batch", "/analyze/stream", "/analyze", "/v1/chat/completions", "/v1/models", "/v1")
+_OWN_ADVICE = Advice(
+    "请确认 fintunnel serve 已就绪，FINTUNNEL_URL 正确；模型慢就调大 FINTUNNEL_TIMEOUT。",
+    "请检查 FINTUNNEL_API_KEY，它要与服务那边的一样。",
+)
+_HOSTED_ADVICE = Advice("请检查网络、代理和 DEEPSEEK_BASE_URL。", "请检查 DEEPSEEK_API_KEY。")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """A client's arguments, as `DeepSeekClient` documents them."""
+
+    backend: Backend | None = None
+    url: str | None = None
+    api_key: str | None = None
+    model: str | None = None
+    timeout: float | None = None
+    connect_timeout: float | None = None
+    read_timeout: float | None = None
+    max_retries: int | None = None
+    fallback: Literal["deepseek"] | None = None
+    http2: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`backend`: who is asked. `fallback`: who is asked where that fails."""
+
+    backend: OwnServer | HostedApi
+    fallback: HostedApi | None
+
+
+def choose(options: Options) -> Choice:
+    """
+    Raises:
+        ConfigurationError: an unknown backend, an unusable address or number, or no key for the hosted API.
+    """
+    settings = load_settings()
+    backend = options.backend or settings.backend
+    fallback = options.fallback or settings.fallback
+    if backend not in ("deepseek", "finetuned"):
+        raise ConfigurationError(f"backend {backend!r} 无效，只能是 deepseek 或 finetuned")
+    if fallback not in (None, "deepseek"):
+        raise ConfigurationError(f"fallback {fallback!r} 无效，只能是 deepseek")
+    timeouts = _timeouts(options, settings)
+    retries = settings.max_retries if options.max_retries is None else options.max_retries
+    if retries < 0:
+        raise ConfigurationError(f"max_retries 应不小于 0，不是 {retries}")
+    if backend == "deepseek":
+        if options.fallback is not None:
+            raise ConfigurationError("fallback 是给 finetuned 的：deepseek 没有别的可换")
+        return Choice(_hosted(options, settings, timeouts, retries), None)  # FINTUNNEL_FALLBACK waits for the other
+    own = _own(options, settings, timeouts, retries)
+    if fallback is None:
+        return Choice(own, None)
+    # What was given for the own server is none of the hosted API's business.
+    other = Options(http2=options.http2)
+    return Choice(own, _hosted(other, settings, timeouts, retries, as_fallback=True))
+
+
+def _own(options: Options, settings: ClientSettings, timeouts: Timeouts, retries: int) -> OwnServer:
+    given = options.url or settings.url
+    url = None if given is None else _without_route(given, _OWN_ROUTES, "FINTUNNEL_URL")
+    target = Target(
+        name="FINTUNNEL_URL",
+        address=own_server_address(url, settings.connection_file, settings.ngrok_api_key),
+        api_key=_key(options.api_key) or settings.api_key,
+        timeouts=timeouts,
+        max_retries=retries,
+        advice=_OWN_ADVICE,
+        tunnelled=True,
+        http2=options.http2,
+    )
+    return OwnServer(target, options.model or DEFAULT_MODEL_NAME)
+
+
+def _hosted(
+    options: Options, settings: ClientSettings, timeouts: Timeouts, retries: int, *, as_fallback: bool = False
+) -> HostedApi:
+    api_key = _key(options.api_key) or settings.deepseek_api_key
+    if api_key is None:
+        raise ConfigurationError(
+            "没有 DEEPSEEK_API_KEY", advice="请设置它，或用 FINTUNNEL_BACKEND=finetuned 换成自己的模型。"
+        )
+    url = _without_route(options.url or settings.deepseek_url, ("/chat/completions",), "DEEPSEEK_BASE_URL")
+    target = Target(
+        name="DEEPSEEK_BASE_URL",
+        address=FixedAddress(url),
+        api_key=api_key,
+        timeouts=timeouts,
+        max_retries=retries,
+        advice=_HOSTED_ADVICE,
+        tunnelled=False,
+        http2=options.http2,
+    )
+    return HostedApi(target, _current(options.model or settings.deepseek_model), as_fallback)
+
+
+def _current(model: str) -> str:
+    if model not in _RETIRED:
+        return model
+    # Seen by default, unlike a DeprecationWarning: whoever runs the agent is to know which model answers.
+    warnings.warn(f"模型 {model} 已停用，改用 {_RETIRED[model]}", FutureWarning, stacklevel=2)
+    return _RETIRED[model]
+
+
+def _without_route(url: str, routes: tuple[str, ...], variable: str) -> str:
+    """The base address, also where the address of a route was given; old agents have it whole."""
+    checked = str(checked_url(url, variable)).rstrip("/")
+    for route in routes:
+        checked = checked.removesuffix(route)
+    return checked.rstrip("/")
+
+
+def _key(given: str | None) -> SecretStr | None:
+    if not given:
+        return None
+    try:
+        return SecretStr(clean_key(given))
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _timeouts(options: Options, settings: ClientSettings) -> Timeouts:
+    given = {
+        "timeout": options.timeout,
+        "connect_timeout": options.connect_timeout,
+        "read_timeout": options.read_timeout,
+    }
+    for name, seconds in given.items():
+        if seconds is not None and not 0 < seconds <= 86_400:
+            raise ConfigurationError(f"{name} 应大于 0 秒，不超过一天，不是 {seconds}")
+    return Timeouts(
+        connect=options.connect_timeout or settings.connect_timeout,
+        read=options.read_timeout or settings.read_timeout,
+        total=options.timeout or settings.timeout or _DEFAULT_SECONDS,
+    )

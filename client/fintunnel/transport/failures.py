@@ -1,0 +1,258 @@
+"""What went wrong, as a typed error that says what to do. Pure: no network here."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import time
+
+import httpx
+
+from fintunnel.errors import (
+    APIError,
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionFailed,
+    FinTunnelError,
+    InvalidRequestError,
+    MalformedAnswerError,
+    QuotaError,
+    RateLimitError,
+    RequestTimeout,
+    ServerFailure,
+    TunnelError,
+)
+from fintunnel.transport.call import Budget, Target
+from fintunnel.transport.ngrok import trouble
+from fintunnel.transport.retry_after import seconds_to_wait
+from fintunnel.wire import ErrorCode, ErrorDetail
+
+__all__ = [
+    "connection_failure",
+    "item_failure",
+    "json_object",
+    "out_of_time",
+    "request_id_of",
+    "status_failure",
+]
+
+_NGROK_CODE = "ngrok-error-code"
+# The status that the server answers an error of its own with, for errors that come inside an answer of status 200.
+_STATUS = {
+    ErrorCode.INVALID_API_KEY: 401,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.UNKNOWN_MODEL: 404,
+    ErrorCode.RATE_LIMITED: 429,
+    ErrorCode.QUEUE_FULL: 429,
+    ErrorCode.NO_CAPACITY: 503,
+    ErrorCode.UPSTREAM_FAILED: 503,
+    ErrorCode.SHUTTING_DOWN: 503,
+    ErrorCode.NOT_READY: 503,
+    ErrorCode.DEADLINE_EXCEEDED: 504,
+    ErrorCode.INTERNAL: 500,
+}
+_KINDS: dict[int, tuple[type[APIError], str]] = {
+    401: (AuthenticationError, "密钥不正确"),
+    402: (QuotaError, "余额不足"),
+    403: (AuthenticationError, "没有权限"),
+    429: (RateLimitError, "请求太频繁"),
+}
+
+
+def out_of_time(target: Target, host: str, seconds: float) -> RequestTimeout:
+    return RequestTimeout(f"{seconds:g} 秒内没有得到 {host} 的完整回答", advice=target.advice.unreachable)
+
+
+def connection_failure(error: Exception, target: Target, host: str, budget: Budget) -> FinTunnelError:
+    """What httpx's failure means."""
+    seconds = budget.seconds
+    if isinstance(error, httpx.ConnectTimeout):
+        limit = min(target.timeouts.connect, seconds)
+        return RequestTimeout(f"{limit:g} 秒内没有连上 {host}", advice=target.advice.unreachable)
+    if (
+        isinstance(error, httpx.ReadTimeout)
+        and (read := budget.patience.read or target.timeouts.read or seconds) < seconds
+    ):
+        return RequestTimeout(f"{host} 有 {read:g} 秒没有动静", advice=target.advice.unreachable)
+    if isinstance(error, httpx.TimeoutException):
+        return out_of_time(target, host, seconds)
+    if isinstance(error, httpx.LocalProtocolError):
+        # Its text shows the header, and the header holds the key.
+        return ConfigurationError("密钥或地址里有不能发送的字符，请重新复制")
+    if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)):
+        return ConfigurationError("地址无效", advice=target.advice.unreachable)
+    if isinstance(error, httpx.DecodingError):
+        return MalformedAnswerError(f"{host} 的回答解压失败")
+    if isinstance(error, httpx.ProxyError):
+        return ConnectionFailed(f"代理连不上 {host}：{error}", advice="请检查 HTTPS_PROXY、ALL_PROXY 和代理软件。")
+    reason, advice = _reason(error, target)
+    return ConnectionFailed(f"连不上 {host}：{reason}", advice=advice)
+
+
+def _reason(error: BaseException, target: Target) -> tuple[str, str]:
+    """Of a broken connection, in words: the system's own cause lies under httpx's and httpcore's."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            advice = "公司代理会换证书：把它的根证书写进 SSL_CERT_FILE。"
+            return f"证书不可信（{cause.verify_message}）", advice
+        if isinstance(cause, ssl.SSLError):
+            return "TLS 握手失败", f"那里可能只有 http://。{target.advice.unreachable}"
+        if isinstance(cause, socket.gaierror):
+            return "域名解析不出来", f"请检查地址、网络和代理。{target.advice.unreachable}"
+        if isinstance(cause, ConnectionRefusedError):
+            return "那里没有程序在听", target.advice.unreachable
+        if isinstance(cause, ConnectionResetError):
+            return "连接被对方断开", target.advice.unreachable
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpx.RemoteProtocolError):
+        return "连接在回答完之前断了", target.advice.unreachable
+    return str(error) or type(error).__name__, target.advice.unreachable
+
+
+def json_object(response: httpx.Response, content: bytes, host: str) -> dict[str, object]:
+    """
+    Raises:
+        TunnelError: a web page.
+        MalformedAnswerError: no JSON object.
+    """
+    number = request_id_of(response)
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError):
+        if _is_page(response, content):
+            raise _page_failure(response, host) from None
+        raise MalformedAnswerError(f"{host} 的回答不是 JSON", status=response.status_code, request_id=number) from None
+    if not isinstance(parsed, dict):
+        raise MalformedAnswerError(f"{host} 的回答不是 JSON 对象", status=response.status_code, request_id=number)
+    return parsed
+
+
+def status_failure(response: httpx.Response, content: bytes, target: Target, host: str) -> FinTunnelError:
+    """What an answer with an error status, or of ngrok itself, means."""
+    status, headers = response.status_code, response.headers
+    wait = seconds_to_wait(headers, time.time())
+    if target.tunnelled and _NGROK_CODE in headers:
+        ngrok_code = _one_line(headers[_NGROK_CODE])[:40]
+        meaning, advice, passing = trouble(ngrok_code, status)
+        return TunnelError(
+            f"{meaning}（{ngrok_code}）",
+            advice=advice,
+            status=status,
+            code=ngrok_code,
+            retry_after=wait,
+            transient=passing,
+        )
+    if target.tunnelled and status != 401 and _is_page(response, content):
+        return _page_failure(response, host)
+    message, code, request_id = _error_of(content, target.secret)
+    if 300 <= status < 400:
+        elsewhere = _host_of(headers.get("location", ""))
+        return InvalidRequestError(
+            f"{host} 被重定向{f'到 {elsewhere}' if elsewhere else ''}", status=status, advice="请改用最终的地址。"
+        )
+    wish = {"true": True, "false": False}.get(headers.get("x-should-retry", ""))
+    return _of_status(
+        status,
+        message or f"HTTP {status}",
+        target,
+        code=code,
+        request_id=request_id or request_id_of(response),
+        retry_after=wait,
+        should_retry=False if status == 402 else wish,
+    )
+
+
+def item_failure(detail: ErrorDetail, target: Target) -> FinTunnelError:
+    """An error that came inside an answer: of a batch's item, or of a stream that had begun."""
+    return _of_status(
+        _STATUS.get(detail.code, 422),
+        _clean(detail.message, target.secret),
+        target,
+        code=str(detail.code),
+        request_id=detail.request_id,
+        retry_after=None,
+        should_retry=None,
+    )
+
+
+def _of_status(
+    status: int,
+    message: str,
+    target: Target,
+    *,
+    code: str | None,
+    request_id: str | None,
+    retry_after: float | None,
+    should_retry: bool | None,
+) -> FinTunnelError:
+    other = (ServerFailure, "服务出错") if status >= 500 else (InvalidRequestError, "请求无效")
+    kind, meaning = _KINDS.get(status, other)
+    return kind(
+        f"{meaning}：{message}",
+        advice=_advice(status, target, retry_after),
+        status=status,
+        code=code,
+        request_id=request_id,
+        retry_after=retry_after,
+        transient=True if should_retry is None and status in (408, 409) else should_retry,
+    )
+
+
+def _advice(status: int, target: Target, retry_after: float | None) -> str:
+    if status in (401, 403):
+        return target.advice.key
+    if status == 402:
+        return "请到 platform.deepseek.com 充值，再试一次。"
+    if status == 429:
+        return f"请在 {retry_after:g} 秒后再试。" if retry_after else "请稍后再试，或减少同时的请求。"
+    if status == 404 and target.tunnelled:
+        return "请核对 FINTUNNEL_URL 和 adapter 的名字。"
+    return "请稍后再试。" if status >= 500 else ""
+
+
+def _error_of(content: bytes, secret: str) -> tuple[str, str | None, str | None]:
+    """Message, code and request id in our error body or OpenAI's; nothing where it is neither."""
+    try:
+        error = json.loads(content)["error"]
+        if isinstance(error, str):
+            return _clean(error, secret), None, None
+        message = _clean(str(error["message"]), secret)
+        code, number = error.get("code"), error.get("request_id")
+        return message, _clean(str(code), secret) if code else None, str(number)[:100] if number else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "", None, None
+
+
+def _clean(text: str, secret: str) -> str:
+    """One line of what a server says, without the key. First without it, then cut: else half of it might be left."""
+    return _one_line(text.replace(secret, "***") if secret else text)[:500]
+
+
+def request_id_of(response: httpx.Response) -> str | None:
+    return _one_line(response.headers.get("x-request-id", ""))[:100] or None
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _is_page(response: httpx.Response, content: bytes) -> bool:
+    return "html" in response.headers.get("content-type", "") or content.lstrip()[:1] == b"<"
+
+
+def _page_failure(response: httpx.Response, host: str) -> TunnelError:
+    return TunnelError(
+        f"{host} 返回的是网页而不是 JSON（HTTP {response.status_code}），可能是隧道或代理的页面，不是模型的回答",
+        advice="请确认隧道和 fintunnel serve 还在运行，并核对地址。",
+        status=response.status_code,
+        transient=response.status_code == 429 or response.status_code >= 500,
+    )
+
+
+def _host_of(location: str) -> str:
+    try:
+        return httpx.URL(location).host
+    except (httpx.InvalidURL, UnicodeError):
+        return ""
