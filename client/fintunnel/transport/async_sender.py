@@ -12,13 +12,15 @@ from tenacity import AsyncRetrying, RetryCallState
 
 from fintunnel.errors import ConfigurationError, ConnectionFailed, MalformedAnswerError
 from fintunnel.transport.call import Answer, Budget, Call, Target
-from fintunnel.transport.exchange import Exchange, is_event_stream
+from fintunnel.transport.exchange import Exchange
 from fintunnel.transport.failures import out_of_time
 from fintunnel.transport.http_clients import checked_url, make_async_client
 from fintunnel.transport.retrying import log_retry, retry_options
 from fintunnel.transport.sse import EventReader, EventTooLarge, ServerEvent
 
 __all__ = ["AsyncSender"]
+
+_GRACE = 0.05  # s; after httpx's own timeouts, which close what they opened: a cancelled handshake leaves its socket
 
 
 class AsyncSender:
@@ -84,7 +86,7 @@ class AsyncSender:
 
     async def _open_stream(self, exchange: Exchange) -> httpx.Response:
         response = await self._open(exchange)
-        if is_event_stream(response):
+        if exchange.is_event_stream(response):
             return response
         try:
             content = await self._content(exchange, response)
@@ -98,7 +100,7 @@ class AsyncSender:
         url = checked_url(address, self.target.name)
         http = await self._client(url)
         with self._typed_failures(exchange, url.host):
-            async with asyncio.timeout(exchange.budget.left):
+            async with asyncio.timeout(exchange.budget.left + _GRACE):
                 request = exchange.request(url, http.build_request)
                 return await http.send(request, stream=True, auth=None, follow_redirects=False)
 
@@ -113,7 +115,7 @@ class AsyncSender:
         host, size, chunks = response.request.url.host, 0, response.aiter_bytes()
         while True:
             with self._typed_failures(exchange, host):
-                async with asyncio.timeout(exchange.budget.left):
+                async with asyncio.timeout(exchange.budget.left + _GRACE):
                     chunk = await anext(chunks, None)
             if chunk is None:
                 return

@@ -20,7 +20,7 @@ from fintunnel.transport.failures import (
 )
 from fintunnel.transport.ngrok import SKIP_WARNING, is_ngrok
 
-__all__ = ["Exchange", "is_event_stream"]
+__all__ = ["Exchange"]
 
 _MAX_BYTES = 16 << 20
 
@@ -95,10 +95,20 @@ class Exchange:
             FinTunnelError: it is none.
         """
         host = response.request.url.host
-        if not response.is_success or "ngrok-error-code" in response.headers:
+        if not response.is_success or self._is_of_the_tunnel(response):
             raise status_failure(response, content, self._target, host)
         parsed: dict[str, Any] = json_object(response, content, host) if self._call.with_json else {}
         return Answer(parsed, request_id_of(response), seconds)
+
+    def is_event_stream(self, response: httpx.Response) -> bool:
+        return (
+            response.is_success
+            and not self._is_of_the_tunnel(response)
+            and response.headers.get("content-type", "").startswith("text/event-stream")
+        )
+
+    def _is_of_the_tunnel(self, response: httpx.Response) -> bool:
+        return self._target.tunnelled and "ngrok-error-code" in response.headers
 
     def no_stream(self, response: httpx.Response, content: bytes) -> Exception:
         """Why a response that should be a stream of events is none."""
@@ -110,11 +120,3 @@ class Exchange:
         return MalformedAnswerError(
             f"{host} 的回答不是事件流", status=response.status_code, request_id=request_id_of(response)
         )
-
-
-def is_event_stream(response: httpx.Response) -> bool:
-    return (
-        response.is_success
-        and "ngrok-error-code" not in response.headers
-        and response.headers.get("content-type", "").startswith("text/event-stream")
-    )

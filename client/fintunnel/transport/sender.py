@@ -13,7 +13,7 @@ from tenacity import RetryCallState, Retrying
 from fintunnel.errors import ConfigurationError, ConnectionFailed, MalformedAnswerError
 from fintunnel.transport.call import Answer, Budget, Call, Target
 from fintunnel.transport.deadline import ending_at
-from fintunnel.transport.exchange import Exchange, is_event_stream
+from fintunnel.transport.exchange import Exchange
 from fintunnel.transport.http_clients import checked_url, make_client
 from fintunnel.transport.retrying import log_retry, retry_options
 from fintunnel.transport.sse import EventReader, EventTooLarge, ServerEvent
@@ -83,7 +83,7 @@ class Sender:
 
     def _open_stream(self, exchange: Exchange) -> httpx.Response:
         response = self._open(exchange)
-        if is_event_stream(response):
+        if exchange.is_event_stream(response):
             return response
         try:
             content = self._content(exchange, response)
