@@ -10,8 +10,11 @@ from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
-from fintunnel.analyze_command import analyze
+from fintunnel.commands.analyze import analyze
+from fintunnel.commands.chat import chat
+from fintunnel.commands.check import check
 from fintunnel.errors import FinTunnelError
+from fintunnel.terminal_text import printable
 
 __all__ = ["app", "main"]
 
@@ -43,6 +46,8 @@ app = typer.Typer(
 
 
 app.command("analyze")(analyze)
+app.command("chat")(chat)
+app.command("check")(check)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -72,9 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _fail(message: str, status: int, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    # What is quoted from a file or a database may hold control sequences: shown, never sent to the terminal.
-    shown = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in message)
-    typer.echo(f"[错误] {shown}", err=True)
+    typer.echo(f"[错误] {printable(message)}", err=True)  # it may quote a file or a database
     raise SystemExit(status)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
+from fintunnel.openai_wire import ChatRequest
 from fintunnel.prompt import Message
-from fintunnel.wire import ChatRequest
 from fintunnel_server.chat.prompt import chat_messages, wanted_json
 
 from tests.instant_engine import InstantEngine

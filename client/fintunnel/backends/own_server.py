@@ -28,7 +28,6 @@ from fintunnel.wire import (
     AnalyzeResponse,
     BatchResponse,
     ErrorBody,
-    ModelList,
     NewsAnalysis,
     NewsRequest,
     ReportAnswer,
@@ -42,6 +41,18 @@ _ANALYSIS: TypeAdapter[NewsAnalysis | ReportAnswer] = TypeAdapter(AnalyzeRespons
 
 class _Token(BaseModel):
     text: str
+
+
+class _Model(BaseModel):
+    """Of `GET /v1/models`, what is needed here: `openai_wire` is large, and every client would load it."""
+
+    id: str
+    root: str
+    parent: str | None
+
+
+class _Models(BaseModel):
+    data: list[_Model]
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,7 @@ class OwnServer:
         yield Call("/ready", with_json=False)
         answer = yield Call("/v1/models")  # behind the key; its connection is open by now
         try:
-            cards = {card.id: card for card in ModelList.model_validate(answer.json).data}
+            cards = {card.id: card for card in _Models.model_validate(answer.json).data}
         except ValidationError as error:
             raise self._not_ours(error, answer) from error
         card = cards.get(self.model)

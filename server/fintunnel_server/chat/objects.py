@@ -9,8 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from fastapi import Request
-from fintunnel.wire import (
-    DEFAULT_MODEL_NAME,
+from fintunnel.openai_wire import (
     ChatChoice,
     ChatChunk,
     ChatChunkChoice,
@@ -28,6 +27,7 @@ from fintunnel.wire import (
     ToolCall,
     ToolCallDelta,
 )
+from fintunnel.wire import DEFAULT_MODEL_NAME
 
 from fintunnel_server.api_errors import error_body
 from fintunnel_server.chat.prompt import WantedJson

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fintunnel.prompt import Message
-from fintunnel.wire import (
+from fintunnel.openai_wire import (
     AssistantMessage,
     ChatRequest,
     ChatRequestMessage,
@@ -25,6 +24,7 @@ from fintunnel.wire import (
     ToolMessage,
     UserMessage,
 )
+from fintunnel.prompt import Message
 
 __all__ = ["WantedJson", "chat_messages", "wanted_json"]
 

@@ -10,7 +10,8 @@ from functools import partial
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 from fintunnel.errors import PromptTooLongError
-from fintunnel.wire import ChatCompletion, ChatRequest, ChatUsage, ErrorCode
+from fintunnel.openai_wire import ChatCompletion, ChatRequest, ChatUsage
+from fintunnel.wire import ErrorCode
 
 from fintunnel_server.api_errors import ApiError
 from fintunnel_server.chat.objects import ChatObjects, End

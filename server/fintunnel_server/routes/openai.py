@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
-from fintunnel.wire import BASE_ADAPTER, DEFAULT_MODEL_NAME, ChatCompletion, ChatRequest, ModelCard, ModelList
+from fintunnel.openai_wire import ChatCompletion, ChatRequest, ModelCard, ModelList
+from fintunnel.wire import BASE_ADAPTER, DEFAULT_MODEL_NAME
 
 from fintunnel_server.api_errors import error_responses
 from fintunnel_server.chat.reply import ChatReply

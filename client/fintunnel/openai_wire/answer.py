@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fintunnel.wire.chat_messages import ToolCall
+from fintunnel.openai_wire.messages import ToolCall
 from fintunnel.wire.model import WireModel
 
 __all__ = [

@@ -19,8 +19,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from fintunnel.openai_wire.messages import ChatRequestMessage, FunctionName, Text
 from fintunnel.wire.analysis import DEFAULT_MODEL_NAME
-from fintunnel.wire.chat_messages import ChatRequestMessage, FunctionName, Text
 from fintunnel.wire.model import NOT_GUESSED, StrictWireModel
 from fintunnel.wire.nesting import levels
 

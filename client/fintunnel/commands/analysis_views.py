@@ -1,0 +1,151 @@
+"""Analyses for people (tables with bars) and for programs (CSV)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fintunnel.chinese import LABELS_ZH
+from fintunnel.errors import FinTunnelError
+from fintunnel.terminal_text import printable
+from fintunnel.wire import DIRECTIONS, IMPACTS, SIGNALS, NewsAnalysis
+
+__all__ = ["Row", "analysis_view", "csv_table", "error_object", "rows_view"]
+
+_BAR_CELLS = 24
+_COLOURS = {
+    "low": "green",
+    "medium": "yellow",
+    "high": "red",
+    "bearish": "green",  # in China green is down and red is up
+    "neutral": "yellow",
+    "bullish": "red",
+}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+class Row(NamedTuple):
+    text: str
+    result: NewsAnalysis | FinTunnelError
+
+
+def analysis_view(analysis: NewsAnalysis) -> RenderableType:
+    """One analysis: a bar for each class, the reason, and who answered."""
+    table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
+    for title, label, probabilities in (
+        ("影响", analysis.impact, analysis.impact_probs),
+        ("方向", analysis.direction, analysis.direction_probs),
+    ):
+        table.add_row(title, Text(LABELS_ZH[label], style=f"bold {_COLOURS[label]}"))
+        for name, probability in (probabilities or {}).items():
+            table.add_row("", *_bar(name, probability, chosen=name == label))
+    if analysis.signals is not None:
+        table.add_row("信号", _signals(analysis) or "无")
+    parts: list[RenderableType] = [table]
+    if analysis.rationale:
+        parts.append(Text(f"理由  {printable(analysis.rationale)}"))
+    parts.append(Text(_who(analysis), style="dim"))
+    return Group(*parts)
+
+
+def rows_view(rows: Sequence[Row]) -> RenderableType:
+    """Many of them: a line each, the failed ones with their reason."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("消息", ratio=3)
+    for title in ("影响", "方向", "信号"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("理由", ratio=4)
+    for number, (text, result) in enumerate(rows, 1):
+        headline = Text(printable(text))
+        if isinstance(result, FinTunnelError):
+            table.add_row(str(number), headline, "", "", "", Text(f"[错误] {printable(str(result))}", style="red"))
+            continue
+        table.add_row(
+            str(number),
+            headline,
+            _label(result.impact, result.impact_probs),
+            _label(result.direction, result.direction_probs),
+            _signals(result),
+            Text(printable(result.rationale or "")),
+        )
+    return table
+
+
+def csv_table(rows: Sequence[Row]) -> str:
+    """For Excel: no cell that it would take for a formula. Probabilities are fractions."""
+    written = io.StringIO()
+    writer = csv.writer(written)
+    writer.writerow(
+        [
+            *["text", "impact", *(f"impact_{name}" for name in IMPACTS)],
+            *["direction", *(f"direction_{name}" for name in DIRECTIONS)],
+            *["signals", *SIGNALS, "rationale", "backend", "base", "adapter", "fallback", "error"],
+        ]
+    )
+    for text, result in rows:
+        writer.writerow([_cell(value) for value in [text, *_cells(result)]])
+    return written.getvalue()
+
+
+def error_object(error: FinTunnelError) -> dict[str, Any]:
+    return {
+        "kind": type(error).__name__,
+        "message": str(error),
+        "status": error.status,
+        "code": error.code,
+        "request_id": error.request_id,
+    }
+
+
+def _bar(name: str, probability: float, *, chosen: bool) -> tuple[Text, Text, str]:
+    filled = round(probability * _BAR_CELLS)
+    bar = Text("█" * filled, style=_COLOURS[name] if chosen else "dim")
+    bar.append("·" * (_BAR_CELLS - filled), style="dim")
+    return Text(LABELS_ZH[name], style="" if chosen else "dim"), bar, f"{probability:6.1%}"
+
+
+def _label(label: str, probabilities: Mapping[Any, float] | None) -> Text:
+    shown = Text(LABELS_ZH[label], style=_COLOURS[label])
+    if probabilities is not None:
+        shown.append(f" {probabilities[label]:.0%}", style="dim")
+    return shown
+
+
+def _signals(analysis: NewsAnalysis) -> str:
+    return "、".join(LABELS_ZH[signal] for signal in analysis.signals or [])
+
+
+def _who(analysis: NewsAnalysis) -> str:
+    model = analysis.model
+    adapter = f" + {printable(model.adapter)}" if model.adapter else ""
+    fallback = "（代答：自己的服务没有应答）" if model.fallback else ""
+    return (
+        f"{model.backend}：{printable(model.base)}{adapter}{fallback}，{analysis.timing_ms.total / 1000:.1f} 秒，"
+        f"{analysis.usage.prompt_tokens} + {analysis.usage.completion_tokens} token"
+    )
+
+
+def _cells(result: NewsAnalysis | FinTunnelError) -> list[Any]:
+    if isinstance(result, FinTunnelError):
+        return [None] * 16 + [str(result)]
+    impact, direction, signals = result.impact_probs or {}, result.direction_probs or {}, result.signal_probs or {}
+    return [
+        *[result.impact, *(impact.get(name) for name in IMPACTS)],
+        *[result.direction, *(direction.get(name) for name in DIRECTIONS)],
+        *[" ".join(result.signals or []), *(signals.get(name) for name in SIGNALS)],
+        *[result.rationale, result.model.backend, result.model.base, result.model.adapter, result.model.fallback, None],
+    ]
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return f"'{value}" if value.startswith(_FORMULA) else value

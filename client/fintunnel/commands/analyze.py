@@ -1,0 +1,117 @@
+"""`fintunnel analyze`: headlines in; labels, probabilities and reasons out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from fintunnel.async_client import AsyncDeepSeekClient
+from fintunnel.atomic_file import replacing_file
+from fintunnel.backends.many import Progress as Done
+from fintunnel.commands.analysis_views import Row, analysis_view, csv_table, error_object, rows_view
+from fintunnel.commands.headlines import headlines_from
+from fintunnel.deepseek_client import DeepSeekClient
+from fintunnel.errors import ConfigurationError, FinTunnelError
+from fintunnel.wire import NewsAnalysis, ReportAnswer
+
+__all__ = ["analyze"]
+
+_PIPED_WIDTH = 140  # columns; a pipe has none
+
+
+def analyze(
+    text: Annotated[str | None, typer.Argument(help="消息正文；- 表示从标准输入读，一行一条")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="文本文件，一行一条消息")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="输出 JSON；多条时一行一个")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="输出 CSV")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="写进文件，而不是打印；.csv 可用 Excel 打开")] = None,
+    explain: Annotated[bool, typer.Option(help="是否生成理由")] = True,
+    adapter: Annotated[str | None, typer.Option(help="base：不带适配器的基座；默认用服务的适配器")] = None,
+) -> None:
+    """分析消息：由 FINTUNNEL_BACKEND 决定调用 DeepSeek 官方 API，还是自己的模型。"""
+    if (text is None) == (file is None):
+        raise ConfigurationError("要么给一条消息，要么用 --file 给一个文件", advice="用法见 fintunnel analyze --help。")
+    if as_json and as_csv:
+        raise ConfigurationError("--json 和 --csv 只能用一个")
+    fields: dict[str, Any] = {"explain": explain, "adapter": adapter}
+    if text is not None and text != "-" and not as_csv:
+        with DeepSeekClient() as client:
+            analysis = client.analyze(text, **fields)
+        _give(analysis.model_dump_json(indent=2) + "\n" if as_json else None, out, analysis_view(analysis))
+        return
+    texts = [text] if text is not None and text != "-" else headlines_from(file)
+    results: dict[int, NewsAnalysis | FinTunnelError] = {}
+    try:
+        asyncio.run(_analyze_all(texts, fields, results))
+    finally:  # what was answered before Ctrl-C is not lost
+        rows = [Row(texts[index], results[index]) for index in sorted(results)]
+        if rows:
+            _give(_for_programs(rows, as_json=as_json, as_csv=as_csv), out, rows_view(rows))
+    failed = [result for result in results.values() if isinstance(result, FinTunnelError)]
+    if failed:
+        typer.echo(f"[错误] {len(texts)} 条里有 {len(failed)} 条没有分析成。", err=True)
+        raise typer.Exit(1)
+
+
+async def _analyze_all(
+    texts: list[str], fields: dict[str, Any], results: dict[int, NewsAnalysis | FinTunnelError]
+) -> None:
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[failed]}"))
+    with Progress(
+        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("", total=len(texts), failed="")
+
+        def keep(progress: Done) -> None:
+            if not isinstance(progress.result, ReportAnswer):  # only headlines were asked about
+                results[progress.index] = progress.result
+            bar.update(task, completed=progress.done, failed=f"失败 {progress.failed}" if progress.failed else "")
+
+        async with AsyncDeepSeekClient() as client:
+            await client.analyze_many(texts, on_progress=keep, **fields)
+
+
+def _for_programs(rows: list[Row], *, as_json: bool, as_csv: bool) -> str | None:
+    if as_csv:
+        return csv_table(rows)
+    return "".join(f"{json.dumps(_object(row), ensure_ascii=False)}\n" for row in rows) if as_json else None
+
+
+def _object(row: Row) -> dict[str, Any]:
+    if isinstance(row.result, FinTunnelError):
+        return {"text": row.text, "error": error_object(row.result)}
+    return {"text": row.text, "analysis": row.result.model_dump(mode="json")}
+
+
+def _give(written: str | None, out: Path | None, view: Any) -> None:
+    """`written` for programs, else `view` for people; to the file or to the terminal."""
+    if out is None:
+        if written is not None:
+            typer.echo(written, nl=False)
+        else:
+            _console().print(view)
+        return
+    if written is None:
+        console = Console(record=True, width=_PIPED_WIDTH, file=StringIO())
+        console.print(view)
+        written = console.export_text()
+    try:
+        with replacing_file(out) as partial:
+            # The byte order mark tells Excel that it is UTF-8.
+            partial.write_text(written, encoding="utf-8-sig" if out.suffix == ".csv" else "utf-8", newline="")
+    except OSError as error:
+        raise ConfigurationError(f"写不了 {out}：{error.strerror}") from error
+    typer.echo(f"已写入 {out}", err=True)
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPED_WIDTH)

@@ -1,0 +1,71 @@
+"""What crosses the network in OpenAI's shape, under `/v1`. Apart from `wire`, since no analysis needs it."""
+
+from __future__ import annotations
+
+from fintunnel.openai_wire.answer import (
+    ChatChoice,
+    ChatChunk,
+    ChatChunkChoice,
+    ChatCompletion,
+    ChatDelta,
+    ChatLogprobs,
+    ChatMessage,
+    ChatTokenLogprob,
+    ChatTopLogprob,
+    ChatUsage,
+    FinishReason,
+    FunctionCallDelta,
+    ModelCard,
+    ModelList,
+    ToolCallDelta,
+)
+from fintunnel.openai_wire.messages import (
+    AssistantMessage,
+    ChatRequestMessage,
+    FunctionCall,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
+from fintunnel.openai_wire.request import (
+    ChatRequest,
+    ChatTool,
+    JsonObjectFormat,
+    JsonSchemaFormat,
+    NamedToolChoice,
+    StreamOptions,
+    TextFormat,
+)
+
+__all__ = [
+    "AssistantMessage",
+    "ChatChoice",
+    "ChatChunk",
+    "ChatChunkChoice",
+    "ChatCompletion",
+    "ChatDelta",
+    "ChatLogprobs",
+    "ChatMessage",
+    "ChatRequest",
+    "ChatRequestMessage",
+    "ChatTokenLogprob",
+    "ChatTool",
+    "ChatTopLogprob",
+    "ChatUsage",
+    "FinishReason",
+    "FunctionCall",
+    "FunctionCallDelta",
+    "JsonObjectFormat",
+    "JsonSchemaFormat",
+    "ModelCard",
+    "ModelList",
+    "NamedToolChoice",
+    "StreamOptions",
+    "SystemMessage",
+    "TextFormat",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolMessage",
+    "UserMessage",
+]
