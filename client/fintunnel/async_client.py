@@ -151,6 +151,16 @@ class AsyncDeepSeekClient:
             await asyncio.gather(*asking, return_exceptions=True)
         return many.results
 
+    @overload
+    def stream(
+        self, request: str | NewsRequest, *, timeout_seconds: float | None = None, **fields: Any
+    ) -> AsyncGenerator[StreamPart[NewsAnalysis], None]: ...
+
+    @overload
+    def stream(
+        self, request: ReportRequest, *, timeout_seconds: float | None = None
+    ) -> AsyncGenerator[StreamPart[ReportAnswer], None]: ...
+
     async def stream(
         self,
         request: str | NewsRequest | ReportRequest,

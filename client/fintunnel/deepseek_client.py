@@ -199,6 +199,16 @@ class DeepSeekClient:
             pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nothing new is asked
         return many.results
 
+    @overload
+    def stream(
+        self, request: str | NewsRequest, *, timeout_seconds: float | None = None, **fields: Any
+    ) -> Generator[StreamPart[NewsAnalysis], None, None]: ...
+
+    @overload
+    def stream(
+        self, request: ReportRequest, *, timeout_seconds: float | None = None
+    ) -> Generator[StreamPart[ReportAnswer], None, None]: ...
+
     def stream(
         self,
         request: str | NewsRequest | ReportRequest,

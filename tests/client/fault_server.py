@@ -52,9 +52,13 @@ def fault_server(*replies: Reply) -> Iterator[FaultServer]:
     state = FaultServer(list(replies))
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            state.seen.append(Seen(self.path, {k.lower(): v for k, v in self.headers.items()}, json.loads(body)))
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {k.lower(): v for k, v in self.headers.items()}
+            state.seen.append(Seen(self.path, headers, json.loads(body) if body else None))
             reply = state.replies.pop(0) if len(state.replies) > 1 else state.replies[0]
             self.send_response(reply.status)
             for name, value in reply.headers.items():

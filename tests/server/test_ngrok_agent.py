@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Timer
 
 import pytest
+from fintunnel.transport.ngrok import is_our_metadata
 from fintunnel_server.errors import TunnelFailed
 from fintunnel_server.tunnel.ngrok import NgrokAgent
 from fintunnel_server.tunnel.ngrok_errors import ADVICE
@@ -44,7 +45,7 @@ def test_opens_a_tunnel_to_the_port_under_an_address_that_ngrok_chooses(stand_in
         assert url == "https://stand-in.ngrok-free.dev"
     (endpoint,) = stand_in.noted("endpoints")
     assert endpoint["upstream"] == {"url": "http://127.0.0.1:8123"}
-    assert "url" not in endpoint
+    assert "url" not in endpoint and is_our_metadata(endpoint["metadata"])
 
 
 @pytest.mark.parametrize("domain", ["mine.ngrok-free.dev", "https://mine.ngrok-free.dev/", " Mine.ngrok-free.dev"])

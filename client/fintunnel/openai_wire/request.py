@@ -136,15 +136,15 @@ class ChatRequest(StrictWireModel):
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_RULES)
 
     model: str | None = Field(
-        None, max_length=200, description=f'"{DEFAULT_MODEL_NAME}" (the default model), an adapter, or "base"'
+        default=None, max_length=200, description=f'"{DEFAULT_MODEL_NAME}" (the default model), an adapter, or "base"'
     )
     messages: list[ChatRequestMessage] = Field(min_length=1, max_length=64)
     max_tokens: Annotated[int, Field(ge=1, le=2048, strict=False), NOT_GUESSED] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=2048, strict=False), NOT_GUESSED] | None = Field(
-        None, description="wins over `max_tokens`"
+        default=None, description="wins over `max_tokens`"
     )
-    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, description="default 0: greedy")
-    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
+    temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False, description="default 0: greedy")
+    top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=False), NOT_GUESSED] | None = None
     stop: (
         Annotated[str, Field(min_length=1, max_length=200)]
@@ -152,16 +152,16 @@ class ChatRequest(StrictWireModel):
         | None
     ) = None
     stream: bool | None = None
-    stream_options: StreamOptions | None = Field(None, description="with `stream` only")
+    stream_options: StreamOptions | None = Field(default=None, description="with `stream` only")
     n: Annotated[int, Field(ge=1, le=1, strict=False), NOT_GUESSED] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20, strict=False), NOT_GUESSED] | None = Field(
-        None, description="with `logprobs` only"
+        default=None, description="with `logprobs` only"
     )
     response_format: ResponseFormat | None = None
     tools: Annotated[list[ChatTool], Field(min_length=1, max_length=32)] | None = None
     tool_choice: ToolChoice | None = Field(
-        None,
+        default=None,
         validate_default=True,
         description="asked for with `tools`; the model does not decide by itself whether to call one",
     )

@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 _NGROK_CODE = "ngrok-error-code"
+_SHORTEST_SECRET = 8  # characters; a shorter one is no secret, and stands in any text
 # The status that the server answers an error of its own with, for errors that come inside an answer of status 200.
 _STATUS = {
     ErrorCode.INVALID_API_KEY: 401,
@@ -227,7 +228,7 @@ def _error_of(content: bytes, secret: str) -> tuple[str, str | None, str | None]
 
 def _clean(text: str, secret: str) -> str:
     """One line of what a server says, without the key. First without it, then cut: else half of it might be left."""
-    return _one_line(text.replace(secret, "***") if secret else text)[:500]
+    return _one_line(text.replace(secret, "***") if len(secret) >= _SHORTEST_SECRET else text)[:500]
 
 
 def request_id_of(response: httpx.Response) -> str | None:

@@ -67,8 +67,8 @@ class Figures(WireModel):
     actual: Finite | None = None
     consensus: Finite | None = None
     previous: Finite | None = None
-    unit: str | None = Field(None, max_length=40)
-    indicator: str | None = Field(None, max_length=200)
+    unit: str | None = Field(default=None, max_length=40)
+    indicator: str | None = Field(default=None, max_length=200)
 
 
 class Context(WireModel):
@@ -79,8 +79,8 @@ class Context(WireModel):
     another) in the last 10 days.
     """
 
-    ticker: str = Field("XAUUSD", min_length=1, max_length=20)
-    window_min: Integer = Field(120, ge=1, le=1440)
+    ticker: str = Field(default="XAUUSD", min_length=1, max_length=20)
+    window_min: Integer = Field(default=120, ge=1, le=1440)
     pre_return: Finite
     volatility: NonNegative
     typical_move: Annotated[Number, Field(gt=0, allow_inf_nan=False)]
@@ -94,11 +94,11 @@ class _Request(WireModel):
     # In code a request is what its class says; on the wire `task` tells the two apart.
     model_config = ConfigDict(json_schema_extra=_require_task)
 
-    explain: Boolean = Field(True, description="false: labels or citations only, no text is generated")
+    explain: Boolean = Field(default=True, description="false: labels or citations only, no text is generated")
     adapter: str | None = Field(
-        None, max_length=100, description='null: the default model; "base": the base without an adapter'
+        default=None, max_length=100, description='null: the default model; "base": the base without an adapter'
     )
-    max_tokens: Integer = Field(160, ge=1, le=512)
+    max_tokens: Integer = Field(default=160, ge=1, le=512)
 
 
 def _year_in_schema(schema: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ def _year_in_schema(schema: dict[str, Any]) -> None:
 class NewsRequest(_Request):
     task: Literal["news"] = "news"
     text: str = Field(min_length=1, max_length=4000, pattern=_VISIBLE)
-    published_at: datetime | None = Field(None, json_schema_extra=_year_in_schema)
+    published_at: datetime | None = Field(default=None, json_schema_extra=_year_in_schema)
     importance: Annotated[int, Field(ge=1, le=5), NOT_GUESSED] | None = None
     figures: Figures | None = None
     context: Context | None = None
@@ -163,7 +163,7 @@ class Edges(WireModel):
     priced_in_pre_return: Finite
     wait_and_see_volatility: Finite
     wait_and_see_pre_return: Finite
-    horizon_min: int = Field(HORIZON_MIN, ge=1, le=1440)
+    horizon_min: int = Field(default=HORIZON_MIN, ge=1, le=1440)
 
 
 class ModelInfo(WireModel):
@@ -195,7 +195,7 @@ class _Answer(WireModel):
     usage: Usage
     timing_ms: Timing
     calibrated: bool = False
-    truncated: bool = Field(False, description="the request's texts were shortened to fit the model")
+    truncated: bool = Field(default=False, description="the request's texts were shortened to fit the model")
 
 
 class NewsAnalysis(_Answer):

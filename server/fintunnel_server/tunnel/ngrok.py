@@ -15,6 +15,8 @@ from tempfile import TemporaryDirectory
 from threading import Event, Lock, Thread
 from typing import Any
 
+from fintunnel.transport.ngrok import METADATA
+
 from fintunnel_server.errors import TunnelFailed
 from fintunnel_server.tunnel.agent import AgentLog, Trouble, ask_loopback, public_url
 from fintunnel_server.tunnel.ngrok_errors import TOKEN_PAGE, tunnel_failed
@@ -50,7 +52,7 @@ class NgrokAgent:
         if not self._token:
             raise TunnelFailed(f"缺少 NGROK_AUTHTOKEN。到 {TOKEN_PAGE} 免费注册并复制，写进这个环境变量。")
         self._upstream = f"http://127.0.0.1:{port}"
-        self._options = {} if domain is None else {"url": _https_url(domain)}
+        self._options = {"metadata": METADATA} | ({} if domain is None else {"url": _https_url(domain)})
         path = os.environ.get("PYNGROK_NGROK_PATH")
         if path and not Path(path).is_file():
             raise TunnelFailed(f"PYNGROK_NGROK_PATH 指向的文件不存在：{path}。改成 ngrok 程序的完整路径。")
