@@ -18,6 +18,7 @@ from fintunnel.transport.failures import (
     request_id_of,
     status_failure,
 )
+from fintunnel.transport.http_clients import route_url
 from fintunnel.transport.ngrok import SKIP_WARNING, is_ngrok
 
 __all__ = ["Exchange"]
@@ -54,7 +55,7 @@ class Exchange:
         read = self.budget.patience.read or timeouts.read
         limits = httpx.Timeout(left, connect=min(timeouts.connect, left), read=min(read or left, left))
         method = "GET" if self._content is None else "POST"
-        address = str(url).rstrip("/") + self._call.path
+        address = route_url(url, self._call.path)
         request: httpx.Request = build(method, address, content=self._content, headers=headers, timeout=limits)
         return request
 

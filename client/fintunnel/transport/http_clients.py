@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+from functools import lru_cache
 from importlib.util import find_spec
 from urllib.request import getproxies, proxy_bypass
 
@@ -13,13 +14,14 @@ import httpx
 from fintunnel.errors import ConfigurationError
 from fintunnel.transport.deadline import DeadlineBackend, DeadlineTransport
 
-__all__ = ["checked_url", "is_loopback", "make_async_client", "make_client", "proxy_for"]
+__all__ = ["checked_url", "is_loopback", "make_async_client", "make_client", "proxy_for", "route_url"]
 
 _MAX_CONNECTIONS = 100
 _KEEPALIVE = 20
 _KEEPALIVE_SECONDS = 30.0  # shorter than what proxies and tunnels keep an idle connection for
 
 
+@lru_cache(maxsize=32)  # parsing takes as long as a tenth of a call on loopback, and a client has few addresses
 def checked_url(address: str, variable: str) -> httpx.URL:
     """
     Raises:
@@ -36,6 +38,12 @@ def checked_url(address: str, variable: str) -> httpx.URL:
     if url.port is not None and not 1 <= url.port <= 65535:
         raise ConfigurationError(f"{variable} 的端口应是 1 到 65535，不是 {url.port}")
     return url
+
+
+@lru_cache(maxsize=256)
+def route_url(base: httpx.URL, path: str) -> httpx.URL:
+    """The address of a route under a backend's address; `path` begins with a slash."""
+    return httpx.URL(str(base).rstrip("/") + path)
 
 
 def is_loopback(host: str) -> bool:
