@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from fintunnel.chinese import LABELS_ZH
@@ -50,7 +50,9 @@ def analysis_view(analysis: NewsAnalysis) -> RenderableType:
         table.add_row("信号", _signals(analysis) or "无")
     parts: list[RenderableType] = [table]
     if analysis.rationale:
-        parts.append(Text(f"理由  {printable(analysis.rationale)}"))
+        reason = Table.grid(Column(no_wrap=True), Column(overflow="fold"), padding=(0, 2))
+        reason.add_row("理由", Text(printable(analysis.rationale)))
+        parts.append(reason)
     parts.append(Text(_who(analysis), style="dim"))
     return Group(*parts)
 
@@ -59,10 +61,10 @@ def rows_view(rows: Sequence[Row]) -> RenderableType:
     """Many of them: a line each, the failed ones with their reason."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right", style="dim")
-    table.add_column("消息", ratio=3)
+    table.add_column("消息", ratio=3, overflow="fold")
     for title in ("影响", "方向", "信号"):
         table.add_column(title, no_wrap=True)
-    table.add_column("理由", ratio=4)
+    table.add_column("理由", ratio=4, overflow="fold")
     for number, (text, result) in enumerate(rows, 1):
         headline = Text(printable(text))
         if isinstance(result, FinTunnelError):
