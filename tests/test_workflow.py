@@ -72,7 +72,7 @@ def test_windows_runs_the_examples_in_both_powershells_and_the_clients_tests(wor
     assert scripts(workflow, "windows")[-1].splitlines()[-1] == "python -m pytest tests/client"
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     named = {extra for line in installs for group in re.findall(r"\.\[([\w,]+)\]", line) for extra in group.split(",")}
-    assert named == {"gateway", "dataset", "mcp"} and named <= set(extras)
+    assert named == {"gateway", "dataset", "mcp", "http2"} and named <= set(extras)
 
 
 def test_files_and_modules_that_it_names_exist(workflow: dict[Any, Any]) -> None:
