@@ -13,6 +13,7 @@ import typer
 from fintunnel.commands.analyze import analyze
 from fintunnel.commands.chat import chat
 from fintunnel.commands.check import check
+from fintunnel.commands.mcp import mcp
 from fintunnel.errors import FinTunnelError
 from fintunnel.terminal_text import printable
 
@@ -48,6 +49,7 @@ app = typer.Typer(
 app.command("analyze")(analyze)
 app.command("chat")(chat)
 app.command("check")(check)
+app.command("mcp")(mcp)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -71,7 +71,7 @@ def test_a_missing_extra_is_named() -> None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in ("dataset", "train", "serve", "analyze"))
+    assert all(name in shown for name in ("dataset", "train", "serve", "analyze", "mcp"))
 
 
 def test_chinese_comes_out_as_utf8_on_a_gbk_console(tmp_path: Path) -> None:

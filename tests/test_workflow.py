@@ -1,0 +1,126 @@
+"""The workflow, as far as it can be checked without GitHub: what it names exists, what it says in bash works."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+WORKFLOW = ROOT / ".github" / "workflows" / "checks.yml"
+IN_BOTH = "examples in both PowerShells"
+
+
+@pytest.fixture(scope="module")
+def workflow() -> dict[Any, Any]:
+    loaded = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def steps_of(workflow: dict[Any, Any], job: str) -> list[dict[str, Any]]:
+    return list(workflow["jobs"][job]["steps"])
+
+
+def scripts(workflow: dict[Any, Any], job: str) -> list[str]:
+    return [step["run"] for step in steps_of(workflow, job) if "run" in step]
+
+
+def test_it_may_only_read_and_knows_no_secrets(workflow: dict[Any, Any]) -> None:
+    assert workflow["permissions"] == {"contents": "read"}
+    assert not any("permissions" in job for job in workflow["jobs"].values())
+    assert "secrets." not in WORKFLOW.read_text(encoding="utf-8")
+    assert set(workflow[True]) == {"push", "pull_request"}  # YAML reads the word `on` as true
+
+
+def test_both_jobs_take_the_code_and_python_and_have_an_end(workflow: dict[Any, Any]) -> None:
+    assert set(workflow["jobs"]) == {"linux", "windows"}
+    for name, job in workflow["jobs"].items():
+        used = [step["uses"] for step in steps_of(workflow, name) if "uses" in step]
+        assert [action.split("@")[0] for action in used] == ["actions/checkout", "actions/setup-python"]
+        assert all(re.fullmatch(r"\S+@v\d+", action) for action in used)
+        (python,) = (step["with"] for step in steps_of(workflow, name) if "with" in step)
+        assert python == {"python-version": "3.11"}  # a string: the number 3.10 would be 3.1
+        assert job["timeout-minutes"] > 0
+    assert workflow["jobs"]["windows"]["runs-on"] == "windows-latest"
+
+
+def test_linux_runs_what_a_person_runs(workflow: dict[Any, Any]) -> None:
+    assert scripts(workflow, "linux") == ["./.ci/run"]
+    assert os.access(ROOT / ".ci" / "run", os.X_OK) or os.name == "nt"
+
+
+def test_windows_runs_the_examples_in_both_powershells_and_the_clients_tests(workflow: dict[Any, Any]) -> None:
+    (examples,) = (step for step in steps_of(workflow, "windows") if step.get("name") == IN_BOTH)
+    assert examples["shell"] == "bash"  # GitHub's runs with -e and pipefail: a status that is not 0 ends the step
+    lines = examples["run"].splitlines()
+    assert [line.split()[0] for line in lines if line.endswith("-File examples/powershell.ps1")] == [
+        "powershell",
+        "pwsh",
+    ]
+    assert lines.index("coproc app { python -m tests.serve_instant; }") == 0
+    installs = [line for run in scripts(workflow, "windows") for line in run.splitlines() if "pip install" in line]
+    assert installs[:2] == ["python -m pip install .", 'python -m pip install ".[gateway]" pytest']
+    assert scripts(workflow, "windows")[-1].splitlines()[-1] == "python -m pytest tests/client"
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    named = {extra for line in installs for group in re.findall(r"\.\[([\w,]+)\]", line) for extra in group.split(",")}
+    assert named == {"gateway", "dataset", "mcp", "http2"} and named <= set(extras)
+
+
+def test_files_and_modules_that_it_names_exist(workflow: dict[Any, Any]) -> None:
+    text = "\n".join(run for job in workflow["jobs"] for run in scripts(workflow, job))
+    paths = re.findall(r"(?<![\w/])(?:\./)?((?:\.ci|tests|examples)/[\w./]+)", text)
+    assert {"tests/client", "examples/powershell.ps1", ".ci/run"} <= set(paths)
+    assert all((ROOT / path).exists() for path in paths)
+    modules = re.findall(r"python -m (tests[\w.]+)", text)
+    assert modules == ["tests.serve_instant"]
+    assert all((ROOT / f"{module.replace('.', '/')}.py").is_file() for module in modules)
+
+
+def test_a_powershell_step_ends_at_the_first_failure(workflow: dict[Any, Any]) -> None:
+    """On Windows a step is PowerShell, which goes on after a program that failed: its last one decides."""
+    for step in steps_of(workflow, "windows"):
+        lines = step.get("run", "").splitlines()
+        if step.get("shell") == "bash":
+            continue
+        for line, following in zip(lines, lines[1:], strict=False):
+            if line.startswith("python "):
+                assert following == "if ($LASTEXITCODE -ne 0) { exit $LASTEXITCODE }"
+
+
+@pytest.mark.skipif(os.name == "nt" or not shutil.which("bash"), reason="needs bash, and programs without .exe")
+@pytest.mark.parametrize("failing", [None, "powershell", "pwsh"])
+def test_the_bash_step_serves_the_app_to_both(workflow: dict[Any, Any], tmp_path: Path, failing: str | None) -> None:
+    """With stand-ins for the two PowerShells, which ask the app that they are told of."""
+    (step,) = (step for step in steps_of(workflow, "windows") if step.get("name") == IN_BOTH)
+    ask = (
+        "import os, sys, urllib.request as u; url = os.environ['FINTUNNEL_URL'];"
+        "key = {'Authorization': 'Bearer ' + os.environ['FINTUNNEL_API_KEY']};"
+        "u.build_opener(u.ProxyHandler({})).open(u.Request(url + '/v1/models', headers=key), timeout=10)"
+    )
+    programs = {"python": f'exec "{sys.executable}" "$@"'}
+    for name in ("powershell", "pwsh"):
+        programs[name] = f'"{sys.executable}" -c "{ask}" && echo {name} && exit {int(name == failing)}'
+    for name, code in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{code}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+        env={**os.environ, **step["env"], "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+    )
+    reached = ["powershell"] if failing == "powershell" else ["powershell", "pwsh"]
+    assert done.stdout.split() == reached, done.stderr
+    assert (done.returncode == 0) == (failing is None)
