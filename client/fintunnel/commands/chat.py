@@ -24,7 +24,8 @@ def chat(
     """与模型对话：由 FINTUNNEL_BACKEND 决定与谁。/clear 清空，/exit 结束，Ctrl-C 打断回答。"""
     with DeepSeekClient() as client:
         found = client.check()
-        typer.secho(printable(f"{found.backend}：{found.base}（{found.url}）。/clear 清空，/exit 结束。"), dim=True)
+        model = f"{found.base} + {found.adapter}" if found.adapter else found.base
+        typer.secho(printable(f"{found.backend}：{model}（{found.url}）。/clear 清空，/exit 结束。"), dim=True)
         opening: list[Message] = [] if system is None else [{"role": "system", "content": system}]
         turns: list[Message] = []
         for text in _lines():
