@@ -87,6 +87,19 @@ def test_rows_that_grow_keep_what_they_hold(model: ModelPass) -> None:
     assert close(logits, plain_logits(None, text)[-1])
 
 
+def test_the_layers_see_few_numbers_of_tokens_and_padding_is_stored_nowhere(model: ModelPass) -> None:
+    """Else memory grows with each number that they have not seen before."""
+    seen: set[int] = set()
+    model.model.get_input_embeddings().register_forward_pre_hook(lambda _, given: seen.add(given[0].shape[1]))
+    row = take(model, 300)
+    for count in range(1, 257):
+        model.cache.memory.zero_()
+        model.run([fed(row, 0, some_tokens(count, count))])
+        stored = model.cache.memory.ne(0).any(-1).any(3).any(0).any(0)  # by row and column
+        assert stored[row].sum() == count and stored.sum() == count
+    assert len(seen) == 16 + 4 * 8  # each up to 16, eight from there to 32, to 64 and so on
+
+
 def test_a_base_that_attends_in_its_own_way_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its answers would be wrong without anybody noticing: so they are compared when it starts."""
     from transformers.models.llama import modeling_llama

@@ -58,16 +58,18 @@ def _attend(
     """Store the new keys and values and attend to the stored ones.
 
     `query` has the shape (1, heads, tokens, width), `key` and `value` (1, key-value heads, tokens, width); the result
-    (1, tokens, heads, width).
+    (1, tokens, heads, width). Tokens that the layout does not know, which stand last, are neither stored nor attended
+    to, and get zeros.
     """
     del attention_mask, kwargs
     at = fintunnel_layout
     keys, values = at.memory[module.layer_idx]
-    keys[at.rows, :, at.columns] = key[0].transpose(0, 1)
-    values[at.rows, :, at.columns] = value[0].transpose(0, 1)
+    stored = len(at.rows)
+    keys[at.rows, :, at.columns] = key[0, :, :stored].transpose(0, 1)
+    values[at.rows, :, at.columns] = value[0, :, :stored].transpose(0, 1)
     _, heads, tokens, width = query.shape
     shared_by = heads // keys.shape[1]  # query heads of one key-value head: they go in as so many tokens
-    result = query.new_empty(tokens, heads, width)
+    result = query.new_zeros(tokens, heads, width)
     if at.singles:
         block = query.new_zeros(at.single_mask.shape[0], keys.shape[1], shared_by, width)
         own = query[0, :, : at.singles].transpose(0, 1)

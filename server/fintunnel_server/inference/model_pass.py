@@ -1,4 +1,4 @@
-"""One forward pass over tokens of many conversations, without padding: the layers see one long row of tokens.
+"""One forward pass over tokens of many conversations: the layers see one long row of tokens.
 
 Only attention knows which token is whose. Tokens being written, one for each conversation, attend as one block; a
 prompt, or a trie of answers, attends for itself, each token to its own ancestors.
@@ -101,10 +101,14 @@ class ModelPass:
         return results
 
     def _hidden(self, segments: Sequence[Segment]) -> Any:
-        """The last layer's output, shape (tokens, hidden)."""
+        """The last layer's output, shape (tokens and padding, hidden)."""
         tokens = [token for segment in segments for token in segment.tokens]
         depths = [depth for segment in segments for depth in _depths(segment)]
         numbers = [segment.adapter for segment in segments for _ in segment.tokens]
+        padding = _padded(len(tokens)) - len(tokens)
+        tokens += [0] * padding
+        depths += [0] * padding
+        numbers += [-1] * padding
         ids = torch.tensor([tokens], device=self.device)
         positions = torch.tensor([depths], device=self.device)
         self.adapters.tokens.set(torch.tensor(numbers, device=self.device))
@@ -213,6 +217,13 @@ class ModelPass:
 def _disagreement(logits: Any, others: Any) -> float:
     """One minus their cosine."""
     return 1.0 - float(F.cosine_similarity(logits, others, dim=0))
+
+
+def _padded(tokens: int) -> int:
+    """Rounded up to four binary digits, an eighth more at most: oneDNN makes and keeps code of its own for each number
+    of tokens that its products meet, 3 MiB of it for an adapter's."""
+    step = 1 << max(tokens.bit_length() - 4, 0)
+    return -(-tokens // step) * step
 
 
 def _depths(segment: Segment) -> list[int]:
