@@ -31,7 +31,7 @@ def main() -> int:
         from langchain_openai import ChatOpenAI
 
         chat = ChatOpenAI(
-            base_url=os.environ["FINTUNNEL_URL"].rstrip("/") + "/v1",
+            base_url=os.environ.get("FINTUNNEL_URL", "http://127.0.0.1:8000").rstrip("/") + "/v1",
             api_key=lambda: os.environ.get("FINTUNNEL_API_KEY", "none"),
             model="fintunnel",
             max_completion_tokens=120,

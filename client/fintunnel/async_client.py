@@ -10,12 +10,12 @@ from typing import Any, Literal, Self, TypeVar, overload
 
 import httpx
 
-from fintunnel.backends.choice import Options, choose
+from fintunnel.backends.choice import Options, checked_retries, checked_seconds, choose
 from fintunnel.backends.fallback import FAILURES
 from fintunnel.backends.hosted_api import HostedApi
-from fintunnel.backends.many import BATCH_SECONDS, Portion, Progress
+from fintunnel.backends.many import Portion, Progress
 from fintunnel.backends.operations import Operations
-from fintunnel.backends.own_server import OwnReader, OwnServer
+from fintunnel.backends.own_server import OwnServer
 from fintunnel.backends.steps import Steps, run_async
 from fintunnel.check import Check
 from fintunnel.comparison import Comparison
@@ -71,7 +71,7 @@ class AsyncDeepSeekClient:
         self._senders = {False: AsyncSender(choice.backend.target, http_client)}
         if choice.fallback is not None:
             self._senders[True] = AsyncSender(choice.fallback.target, http_client)
-        self.backend: Backend = "deepseek" if isinstance(choice.backend, HostedApi) else "finetuned"
+        self.backend: Backend = choice.backend.name
         self.model = choice.backend.model
         self.timeout = choice.backend.target.timeouts.total
 
@@ -134,9 +134,8 @@ class AsyncDeepSeekClient:
         **fields: Any,
     ) -> Any:
         many = self._operations.many(list(requests), fields, on_progress)
-        is_own = self.backend == "finetuned"
-        seconds = timeout_seconds or (max(self.timeout, BATCH_SECONDS) if is_own else self.timeout)
-        places = asyncio.Semaphore(concurrency or (2 if is_own else 8))
+        seconds = many.seconds(timeout_seconds)
+        places = asyncio.Semaphore(many.concurrency(concurrency))
 
         async def ask(portion: Portion) -> None:
             async with places:
@@ -213,8 +212,13 @@ class AsyncDeepSeekClient:
         timeout_seconds: float | None = None,
         temperature: float = 0.7,
         max_tokens: int = 500,
+        *,
+        max_retries: int | None = None,
+        read_timeout: float | None = None,
     ) -> Completion:
-        return await self._run(self._operations.complete(messages, temperature, max_tokens), timeout_seconds)
+        return await self._run(
+            self._operations.complete(messages, temperature, max_tokens), timeout_seconds, max_retries, read_timeout
+        )
 
     async def stream_chat(
         self,
@@ -264,14 +268,25 @@ class AsyncDeepSeekClient:
     ) -> None:
         await self.close()
 
-    async def _run(self, steps: Steps[_T], timeout_seconds: float | None) -> _T:
-        return await run_async(steps, self._send, Patience(timeout_seconds or self.timeout))
+    async def _run(
+        self,
+        steps: Steps[_T],
+        timeout_seconds: float | None,
+        max_retries: int | None = None,
+        read_timeout: float | None = None,
+    ) -> _T:
+        patience = Patience(
+            checked_seconds(timeout_seconds, self.timeout),
+            None if max_retries is None else checked_retries(max_retries, 0),
+            None if read_timeout is None else checked_seconds(read_timeout, 1.0, "read_timeout"),
+        )
+        return await run_async(steps, self._send, patience)
 
     async def _send(self, call: Call, budget: Budget) -> Answer:
         return await self._senders[call.fallback].send(call, budget)
 
     def _budget(self, timeout_seconds: float | None) -> Budget:
-        return Budget.of(timeout_seconds or self.timeout)
+        return Budget.of(checked_seconds(timeout_seconds, self.timeout))
 
     async def _stream(
         self, backend: OwnServer | HostedApi, request: NewsRequest | ReportRequest, budget: Budget
@@ -288,9 +303,8 @@ class AsyncDeepSeekClient:
                     yield part
                 return
             except MalformedAnswerError as error:
-                if isinstance(backend, OwnServer) or isinstance(reader, OwnReader) or reader.emitted:
+                again = reader.again(error)
+                if again is None:
                     raise
-                problem = error
-        again = backend.repair(request, reader.text, problem, reader.usage, reader.began)
-        for part in reader.rest(await run_async(again, self._send, Patience(budget.left))):
+        for part in await run_async(again, self._send, Patience(budget.left)):
             yield part

@@ -61,4 +61,11 @@ def rule_in_chinese(error: Mapping[str, Any]) -> str:
     if error["type"] == "union_tag_not_found" and error["ctx"]["discriminator"] == "'task'":
         return "应为 'news', 'report' 之一"
     rule = _RULES.get(error["type"])
-    return rule.format_map(error.get("ctx", {})) if rule is not None else str(error["msg"])
+    if rule is None:
+        return str(error["msg"])
+    return rule.format_map({name: _listed(value) for name, value in error.get("ctx", {}).items()})
+
+
+def _listed(value: object) -> object:
+    """pydantic joins choices in English."""
+    return value.replace(", ", "、").replace(" or ", "、") if isinstance(value, str) else value

@@ -14,7 +14,7 @@ from fintunnel.commands.analyze import analyze
 from fintunnel.commands.chat import chat
 from fintunnel.commands.check import check
 from fintunnel.commands.mcp import mcp
-from fintunnel.errors import FinTunnelError
+from fintunnel.errors import ERROR_PREFIX, ConfigurationError, FinTunnelError
 from fintunnel.terminal_text import printable
 
 __all__ = ["app", "main"]
@@ -61,8 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
     # As SystemExit, a request to end lets every command tidy up: half-trained folders, tunnels.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    given = [argument for argument in given if argument != "--debug"]
     try:
-        app(args=[argument for argument in given if argument != "--debug"], prog_name="fintunnel")
+        raise SystemExit(app(args=given, prog_name="fintunnel", standalone_mode=False))
     except FinTunnelError as error:
         _fail(str(error), error.exit_status, debug)
     except SystemExit as ended:
@@ -73,13 +74,23 @@ def main(arguments: list[str] | None = None) -> None:
         typer.echo("已中断。", err=True)
         raise SystemExit(_INTERRUPTED) from None
     except Exception as error:
+        # Wrong use in click's sense, and its Abort: typer carries a click of its own, whose classes are not public.
+        if type(error).__name__ == "Abort":
+            typer.echo("已中断。", err=True)
+            raise SystemExit(_INTERRUPTED) from None
+        message = getattr(error, "format_message", None)
+        if type(error).__name__ == "NoArgsIsHelpError" and message is not None:
+            typer.echo(message())
+            raise SystemExit(2) from None
+        if message is not None:
+            _fail(str(_wrong_use(given[:1], message())), 2, debug)
         _fail(f"程序出错：{type(error).__name__}: {error}（加 --debug 可看完整信息）", 1, debug)
 
 
 def _fail(message: str, status: int, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    typer.echo(f"[错误] {printable(message)}", err=True)  # it may quote a file or a database
+    typer.echo(f"{ERROR_PREFIX} {printable(message)}", err=True)  # it may quote a file or a database
     raise SystemExit(status)
 
 
@@ -112,7 +123,7 @@ def _add_command(entry_point: EntryPoint) -> None:
             message = getattr(error, "format_message", None)
             if message is None or type(error).__name__ == "NoArgsIsHelpError":
                 raise
-            raise _wrong_use(name, context.args, message()) from error
+            raise _wrong_use([name, *context.args[:1]], message()) from error
         if isinstance(status, int) and status:  # how an inner command tells of Ctrl+C and of typer.Exit
             raise typer.Exit(status)
 
@@ -124,18 +135,15 @@ def _add_command(entry_point: EntryPoint) -> None:
     )(run)
 
 
-def _wrong_use(name: str, arguments: list[str], message: str) -> FinTunnelError:
-    command = " ".join([name, *[argument for argument in arguments[:1] if not argument.startswith("-")]])
+def _wrong_use(arguments: list[str], message: str) -> ConfigurationError:
+    """`arguments`: the command and, where it has some of its own, the one below it."""
+    command = " ".join(argument for argument in arguments if argument.isidentifier() and argument.isascii())
     one_line = " ".join(message.split()).rstrip(".")
-    failure = FinTunnelError(f"选项不对：{one_line}。用法见 fintunnel {command} --help")
-    failure.exit_status = 2
-    return failure
+    return ConfigurationError(f"选项不对：{one_line}", advice=f"用法见 fintunnel {command} --help")
 
 
-def _missing_extra(name: str, error: ModuleNotFoundError) -> FinTunnelError:
+def _missing_extra(name: str, error: ModuleNotFoundError) -> ConfigurationError:
     extra = _EXTRA.get(name, "all")
-    failure = FinTunnelError(
-        f'fintunnel {name} 还需要 {error.name}。请运行：python -m pip install "fintunnel[{extra}]"'
+    return ConfigurationError(
+        f"fintunnel {name} 还需要 {error.name}", advice=f'请运行：python -m pip install "fintunnel[{extra}]"'
     )
-    failure.exit_status = 2
-    return failure

@@ -10,7 +10,7 @@ __all__ = ["secret"]
 
 
 def secret(name: str) -> str:
-    """Of that name among Colab's secrets, else in the environment, without spaces and line ends around it; empty where
+    """The secret of that name: Colab's, else the environment's, without spaces and line ends around it; empty where
     there is none, or where the notebook may not see it."""
     return (_from_colab(name) or os.environ.get(name, "")).strip()
 

@@ -15,6 +15,8 @@ _COMPARED = ("impact", "direction", "signals", "rationale", "citations", "answer
 
 @dataclass(frozen=True)
 class Comparison(Generic[_Analysis]):
+    """`base`: without an adapter; `tuned`: with the one that was asked for, else the server's default."""
+
     base: _Analysis
     tuned: _Analysis
 

@@ -9,24 +9,21 @@ raises, and is what new code should use.
 
 from __future__ import annotations
 
-from fintunnel.backends.steps import run
 from fintunnel.deepseek_client import DeepSeekClient
-from fintunnel.errors import FinTunnelError
+from fintunnel.errors import ERROR_PREFIX, FinTunnelError
 from fintunnel.prompt import Message
 from fintunnel.settings import load_settings
-from fintunnel.transport.call import Patience
 
 __all__ = ["DeepseekClient"]
 
-ERROR_PREFIX = "[错误]"
 _OWN_SECONDS = 60.0
 
 
 class DeepseekClient:
     """`api_key`, `base_url` and `model` speak of the hosted API; they never reach your own server.
 
-    With `FINTUNNEL_BACKEND=finetuned` all calls go to `FINTUNNEL_URL`, and a `timeout_seconds` under a minute is
-    raised to one: ten seconds are too short for a model on a T4. `FINTUNNEL_TIMEOUT` overrides both.
+    With `FINTUNNEL_BACKEND=finetuned` all calls go to your server, wherever it is found, and a `timeout_seconds` under
+    a minute is raised to one: ten seconds are too short for a model on a T4. `FINTUNNEL_TIMEOUT` overrides both.
     `timeout_seconds` is for one attempt, as it was in the old client.
     """
 
@@ -59,6 +56,7 @@ class DeepseekClient:
         max_tokens: int = 500,
         retry_times: int = 2,
     ) -> str:
+        """The answer, or `[错误] …`. `timeout_seconds`: of one attempt; `retry_times`: attempts after the first."""
         messages: list[Message] = [{"role": "user", "content": prompt}]
         return self._ask(messages, timeout_seconds, temperature, max_tokens, retry_times)
 
@@ -70,6 +68,7 @@ class DeepseekClient:
         temperature: float = 0.7,
         max_tokens: int = 500,
     ) -> str:
+        """The same with a system prompt before it, and one attempt."""
         messages: list[Message] = [
             {"role": "system", "content": system_prompt},
             {"role": "user", "content": user_prompt},
@@ -82,9 +81,14 @@ class DeepseekClient:
         try:
             attempt = self._timeout or max(timeout, self._least_timeout)
             retries = max(0, retries)
-            patience = Patience(attempt * (retries + 1), max_retries=retries, read=attempt)
-            steps = self._client._operations.complete(messages, temperature, max_tokens)
-            return run(steps, self._client._send, patience)
+            return self._client.chat(
+                messages,
+                attempt * (retries + 1),
+                temperature,
+                max_tokens,
+                max_retries=retries,
+                read_timeout=attempt,
+            )
         except Exception as error:  # an agent of that kind recurses on an exception
             return f"{ERROR_PREFIX} {_text(error)}"
 

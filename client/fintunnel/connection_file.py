@@ -20,6 +20,7 @@ FILE_NAME = "connection.json"  # in a folder that a client is pointed to
 FORMAT_VERSION = 1  # raised only where older readers would misread a file, not for new fields
 
 _MAX_BYTES = 65_536
+_REWRITE = "请重新启动服务，让它再写一份。"
 _PublicUrl = Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?$", max_length=300)]
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
@@ -48,9 +49,11 @@ def read_connection(path: Path) -> Connection:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigurationError(f"没有连接文件 {path}。服务端要用 --connection-file 启动，Drive 要已同步。") from None
+        raise ConfigurationError(
+            f"没有连接文件 {path}", advice="请用 --connection-file 启动服务；文件在 Drive 里的话，等它同步完。"
+        ) from None
     except OSError as error:
-        raise ConfigurationError(f"连接文件 {path} 读不了：{error.strerror}。") from error
+        raise ConfigurationError(f"无法读取连接文件 {path}：{error.strerror}") from error
     try:
         if len(content) > _MAX_BYTES:
             raise ValueError("too large")
@@ -58,11 +61,11 @@ def read_connection(path: Path) -> Connection:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "JSON"
-        raise ConfigurationError(f"{path} 不是可用的连接文件（{field}）。让服务端重新写一份。") from None
+        raise ConfigurationError(f"{path} 不是可用的连接文件（{field}）", advice=_REWRITE) from None
     except ValueError:
-        raise ConfigurationError(f"{path} 不是可用的连接文件（太大）。让服务端重新写一份。") from None
+        raise ConfigurationError(f"{path} 不是可用的连接文件（太大）", advice=_REWRITE) from None
     if connection.format_version > FORMAT_VERSION:
-        raise ConfigurationError(f"{path} 是更新的版本写的，请升级：python -m pip install -U fintunnel")
+        raise ConfigurationError(f"{path} 是更新的版本写的", advice="请更新仓库后重新运行：python -m pip install .")
     return connection
 
 

@@ -1,7 +1,7 @@
 """`DeepSeekClient`: one interface over the hosted API and over your own model.
 
-`FINTUNNEL_BACKEND` decides when a client is made; the calls and the types of their answers are the same, and
-`answer.model.backend` says who answered. The two backends' addresses and keys are never mixed.
+`FINTUNNEL_BACKEND` is read when a client is made and decides which of them is asked. The calls and the types of their
+answers are the same, and `answer.model.backend` says who answered. Their addresses and keys are never mixed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any, Literal, Self, TypeVar, overload
 
 import httpx
 
-from fintunnel.backends.choice import Options, choose
+from fintunnel.backends.choice import Options, checked_retries, checked_seconds, choose
 from fintunnel.backends.fallback import FAILURES
 from fintunnel.backends.hosted_api import HostedApi
-from fintunnel.backends.many import BATCH_SECONDS, Progress
+from fintunnel.backends.many import Progress
 from fintunnel.backends.operations import Operations
-from fintunnel.backends.own_server import OwnReader, OwnServer
+from fintunnel.backends.own_server import OwnServer
 from fintunnel.backends.steps import Steps, run
 from fintunnel.check import Check
 from fintunnel.comparison import Comparison
@@ -42,8 +42,10 @@ class DeepSeekClient:
 
     Args:
         backend: "deepseek" (hosted) or "finetuned" (your server); default: `FINTUNNEL_BACKEND`.
-        url, api_key, model: of that backend; default: its own environment variables. Without `FINTUNNEL_URL` your
+        url, api_key: of that backend; default: its own environment variables. Without `FINTUNNEL_URL` your
             server is looked for in `FINTUNNEL_CONNECTION_FILE`, then through `NGROK_API_KEY`, then on this machine.
+        model: of the hosted API (`DEEPSEEK_MODEL`), or of your server's chat (`fintunnel`: its default model; analyses
+            choose by `adapter`).
         timeout: seconds for a whole call, all attempts together; default: `FINTUNNEL_TIMEOUT`, else 60.
         connect_timeout, read_timeout: seconds for opening a connection (10), and without a byte (`timeout`).
         max_retries: attempts after the first one, where they may help (2).
@@ -52,6 +54,10 @@ class DeepSeekClient:
         fallback_cooldown: seconds for which your server is left alone after that.
         http2: use HTTP/2 where the server speaks it (extra `http2`).
         http_client: an httpx client of yours, which then stays yours to close.
+
+    Attributes:
+        backend, model: who is asked.
+        timeout: s.
 
     Raises:
         ConfigurationError: an unknown backend, an unusable address, or no key for the hosted API.
@@ -91,7 +97,7 @@ class DeepSeekClient:
         self._senders = {False: Sender(choice.backend.target, http_client)}
         if choice.fallback is not None:
             self._senders[True] = Sender(choice.fallback.target, http_client)
-        self.backend: Backend = "deepseek" if isinstance(choice.backend, HostedApi) else "finetuned"
+        self.backend: Backend = choice.backend.name
         self.model = choice.backend.model
         self.timeout = choice.backend.target.timeouts.total
         # Agents rarely close a client: its connections go with it. A client that was handed in stays open.
@@ -175,22 +181,22 @@ class DeepSeekClient:
         **fields: Any,
     ) -> Any:
         """Analyse many. What fails stands as an error in its place, and the rest is kept. After a refused key, an
-        empty balance, or three times nobody answering, the rest is not asked.
+        empty balance, a wrong setting, or three times nobody answering, the rest is not asked.
 
         Args:
             requests: headlines or requests.
             on_progress: called in this thread after each result, with the result.
             concurrency: HTTP requests at a time; default: 2 batches to your server, 8 requests to the hosted API.
-            timeout_seconds: for each HTTP request; default: the client's, and at least 150 for a batch.
+            timeout_seconds: for each batch of 16 (your server) or each request (hosted API), with all that is asked
+                again; default: the client's, and at least 150 for a batch.
             fields: for the headlines among them, the other fields of `NewsRequest`.
 
         Returns:
             an analysis or a `FinTunnelError` for each request, in their order.
         """
         many = self._operations.many(list(requests), fields, on_progress)
-        is_own = self.backend == "finetuned"
-        seconds = timeout_seconds or (max(self.timeout, BATCH_SECONDS) if is_own else self.timeout)
-        pool = ThreadPoolExecutor(concurrency or (2 if is_own else 8), "fintunnel")
+        seconds = many.seconds(timeout_seconds)
+        pool = ThreadPoolExecutor(many.concurrency(concurrency), "fintunnel")
         try:
             asked = {pool.submit(self._run, many.ask(each), seconds): each for each in many.portions()}
             for future in as_completed(asked):
@@ -216,8 +222,9 @@ class DeepSeekClient:
         timeout_seconds: float | None = None,
         **fields: Any,
     ) -> Generator[StreamPart[Any], None, None]:
-        """The same as `analyze` while it is made: `Labels` first, then each `TextPiece`, in the end `Done` with the
-        whole. Stop early by closing the generator.
+        """The answer of `analyze` while it is written: `Labels` first, then each `TextPiece`, in the end `Done` with
+        the whole. Stop early by closing the generator. From the hosted API it has no probabilities: log-probabilities
+        are not asked for here.
 
         Raises:
             FinTunnelError: before or between the parts. After the first part nothing is asked again.
@@ -244,7 +251,16 @@ class DeepSeekClient:
         temperature: float = 0.7,
         max_tokens: int = 500,
     ) -> Completion:
-        """The model's answer to a prompt of yours, as a string that knows who wrote it."""
+        """The model's answer to a prompt of yours, as a string that knows who wrote it.
+
+        Args:
+            timeout_seconds: for the whole call.
+            temperature: 0 to 2.
+            max_tokens: of the answer; your server gives at most 2,048.
+
+        Raises:
+            FinTunnelError: see `fintunnel.errors`.
+        """
         return self.chat([{"role": "user", "content": prompt}], timeout_seconds, temperature, max_tokens)
 
     def complete_with_system(
@@ -268,9 +284,14 @@ class DeepSeekClient:
         timeout_seconds: float | None = None,
         temperature: float = 0.7,
         max_tokens: int = 500,
+        *,
+        max_retries: int | None = None,
+        read_timeout: float | None = None,
     ) -> Completion:
-        """The model's answer to a conversation."""
-        return self._run(self._operations.complete(messages, temperature, max_tokens), timeout_seconds)
+        """The model's answer to a conversation. `max_retries`, `read_timeout` (s): for this call."""
+        return self._run(
+            self._operations.complete(messages, temperature, max_tokens), timeout_seconds, max_retries, read_timeout
+        )
 
     def stream_chat(
         self,
@@ -326,14 +347,25 @@ class DeepSeekClient:
     ) -> None:
         self.close()
 
-    def _run(self, steps: Steps[_T], timeout_seconds: float | None) -> _T:
-        return run(steps, self._send, Patience(timeout_seconds or self.timeout))
+    def _run(
+        self,
+        steps: Steps[_T],
+        timeout_seconds: float | None,
+        max_retries: int | None = None,
+        read_timeout: float | None = None,
+    ) -> _T:
+        patience = Patience(
+            checked_seconds(timeout_seconds, self.timeout),
+            None if max_retries is None else checked_retries(max_retries, 0),
+            None if read_timeout is None else checked_seconds(read_timeout, 1.0, "read_timeout"),
+        )
+        return run(steps, self._send, patience)
 
     def _send(self, call: Call, budget: Budget) -> Answer:
         return self._senders[call.fallback].send(call, budget)
 
     def _budget(self, timeout_seconds: float | None) -> Budget:
-        return Budget.of(timeout_seconds or self.timeout)
+        return Budget.of(checked_seconds(timeout_seconds, self.timeout))
 
     def _stream(
         self, backend: OwnServer | HostedApi, request: NewsRequest | ReportRequest, budget: Budget
@@ -348,11 +380,10 @@ class DeepSeekClient:
                 yield from reader.end()
                 return
             except MalformedAnswerError as error:
-                if isinstance(backend, OwnServer) or isinstance(reader, OwnReader) or reader.emitted:
+                again = reader.again(error)
+                if again is None:
                     raise
-                problem = error
-        again = backend.repair(request, reader.text, problem, reader.usage, reader.began)
-        yield from reader.rest(run(again, self._send, Patience(budget.left)))
+        yield from run(again, self._send, Patience(budget.left))
 
 
 def _close(senders: list[Sender]) -> None:

@@ -1,22 +1,22 @@
 """Every error that FinTunnel raises on purpose.
 
     FinTunnelError
-    ├── ConfigurationError      a setting is missing or wrong; nothing was sent
+    ├── ConfigurationError      a setting, or what it points to, is missing or wrong
     ├── ConnectionFailed        nobody answers at the address
-    │   └── TunnelError         the tunnel or a proxy answers, the server behind it does not
+    │   └── TunnelError         the tunnel is closed, or it or a proxy answers in the server's place
     ├── RequestTimeout          no complete answer within the deadline
-    ├── APIError                an answer with an error status
+    ├── APIError                an error that the backend named
     │   ├── AuthenticationError     401, 403: the key
     │   ├── QuotaError              402: the balance
     │   ├── RateLimitError          429
     │   ├── InvalidRequestError     any other 4xx, and redirects, which are not followed
     │   └── ServerFailure           5xx
     ├── MalformedAnswerError    an answer that does not satisfy the schema
-    ├── PromptTooLongError      a request that cannot be shortened enough
-    └── PromptRejectedError     a conversation that the model's template does not allow
+    ├── PromptTooLongError      (training, server) a request that cannot be shortened enough
+    └── PromptRejectedError     (server) a conversation that the model's template does not allow
 
-Each says in `advice` what to do, and carries `status`, `code` and `request_id` where there was an answer to take
-them from.
+Each carries `status`, `code` and `request_id` where there was an answer to take them from, and says in `advice` what
+to do where there is something to do.
 
 The training and the server package hang their own bases (`TrainingError`, `ServerError`) under
 `FinTunnelError`, so that the command line turns each of them into one or two lines.
@@ -25,6 +25,7 @@ The training and the server package hang their own bases (`TrainingError`, `Serv
 from __future__ import annotations
 
 __all__ = [
+    "ERROR_PREFIX",
     "APIError",
     "AuthenticationError",
     "ConfigurationError",
@@ -40,6 +41,8 @@ __all__ = [
     "ServerFailure",
     "TunnelError",
 ]
+
+ERROR_PREFIX = "[错误]"  # before every error that is shown as text; old agents tell failures by it
 
 
 class FinTunnelError(Exception):
@@ -86,7 +89,7 @@ class FinTunnelError(Exception):
 
 
 class ConfigurationError(FinTunnelError):
-    """A setting is missing or wrong; nothing was sent."""
+    """A setting, or what it points to (a file, a model's name), is missing or wrong."""
 
     exit_status = 2
 
@@ -98,7 +101,7 @@ class ConnectionFailed(FinTunnelError):
 
 
 class TunnelError(ConnectionFailed):
-    """The tunnel, or a proxy, answers in the server's place."""
+    """The tunnel is closed, or it or a proxy answers in the server's place."""
 
 
 class RequestTimeout(FinTunnelError):
@@ -108,26 +111,30 @@ class RequestTimeout(FinTunnelError):
 
 
 class APIError(FinTunnelError):
-    """An answer with an error status."""
+    """An error that the backend named: by the status of its answer, or inside an answer."""
 
 
 class AuthenticationError(APIError):
-    pass
+    """401, 403: the key."""
 
 
 class QuotaError(APIError):
-    pass
+    """402: the balance. Asking again never helps."""
 
 
 class RateLimitError(APIError):
+    """429: too many requests, of this key or altogether."""
+
     transient = True
 
 
 class InvalidRequestError(APIError):
-    pass
+    """The request: any other 4xx, a redirect, or found before it was sent."""
 
 
 class ServerFailure(APIError):
+    """5xx: the backend."""
+
     transient = True
 
 

@@ -33,7 +33,7 @@ from fintunnel import __version__
 from fintunnel.async_client import AsyncDeepSeekClient
 from fintunnel.backends.many import news_request
 from fintunnel.chinese import LABELS_ZH
-from fintunnel.errors import FinTunnelError, InvalidRequestError
+from fintunnel.errors import ERROR_PREFIX, FinTunnelError, InvalidRequestError
 from fintunnel.terminal_text import printable
 from fintunnel.wire import NewsAnalysis, NewsRequest
 
@@ -99,10 +99,10 @@ class NewsTool:
             analysis = await self._analyze(params.arguments or {})
         except FinTunnelError as error:
             logger.warning("analyze_news: %s", printable(str(error)))
-            return CallToolResult(content=[_text(f"[错误] {error}")], is_error=True)
+            return CallToolResult(content=[_text(f"{ERROR_PREFIX} {error}")], is_error=True)
         except Exception as error:  # a fault of ours: its text may quote anything, so only its kind leaves the process
             logger.exception("analyze_news")
-            message = f"[错误] 程序出错：{type(error).__name__}，详情见 fintunnel mcp 的日志。"
+            message = f"{ERROR_PREFIX} 程序出错：{type(error).__name__}，详情见 fintunnel mcp 的日志。"
             return CallToolResult(content=[_text(message)], is_error=True)
         return CallToolResult(
             content=[_text(_for_reading(analysis))], structured_content=analysis.model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""The client's settings: `FINTUNNEL_*` and `DEEPSEEK_*`, from the environment or a `.env` file beside the agent."""
+"""The client's settings: `FINTUNNEL_*` and `DEEPSEEK_*`, from the environment or `.env` in the current folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ClientSettings(BaseSettings):
     ngrok_api_key: ApiKey | None = Field(None, validation_alias="NGROK_API_KEY")
     api_key: ApiKey | None = Field(None, validation_alias="FINTUNNEL_API_KEY")
     timeout: Seconds | None = Field(None, validation_alias="FINTUNNEL_TIMEOUT")
-    connect_timeout: Seconds = Field(10.0, validation_alias="FINTUNNEL_CONNECT_TIMEOUT")
+    connect_timeout: Seconds | None = Field(None, validation_alias="FINTUNNEL_CONNECT_TIMEOUT")
     read_timeout: Seconds | None = Field(None, validation_alias="FINTUNNEL_READ_TIMEOUT")
     max_retries: int = Field(2, ge=0, le=10, validation_alias="FINTUNNEL_MAX_RETRIES")
     fallback: Literal["deepseek"] | None = Field(None, validation_alias="FINTUNNEL_FALLBACK")
@@ -58,10 +58,10 @@ def load_settings() -> ClientSettings:
         name = str(first["loc"][0])
         if name == "FINTUNNEL_BACKEND":
             raise ConfigurationError(
-                f"FINTUNNEL_BACKEND 的值 {first['input']!r} 无效，只能是 deepseek 或 finetuned。"
+                f"FINTUNNEL_BACKEND 的值 {first['input']!r} 无效，只能是 deepseek 或 finetuned"
             ) from None
         raise ConfigurationError(f"环境变量 {name} 无效：{rule_in_chinese(first)}") from None
     except UnicodeDecodeError:
-        raise ConfigurationError("读取 .env 失败：它不是 UTF-8 编码，请另存为 UTF-8。") from None
+        raise ConfigurationError("读取 .env 失败：它不是 UTF-8 编码", advice="请另存为 UTF-8。") from None
     except OSError as error:
         raise ConfigurationError(f"读取 .env 失败：{error.strerror}") from None

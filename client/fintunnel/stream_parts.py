@@ -28,7 +28,7 @@ class TextPiece:
 
 @dataclass(frozen=True)
 class Done(Generic[_Analysis]):
-    """The whole, as `analyze` returns it. Its text is that of all pieces together."""
+    """The whole answer. Its text is that of all pieces together."""
 
     analysis: _Analysis
 

@@ -272,10 +272,10 @@ def untrusted_certificate() -> Iterator[MisbehavingServer]:
 
 
 UNREACHABLE = {
-    "refused": (nobody, "没有程序在听"),
-    "DNS failure": (no_such_name, "域名解析不出来"),
+    "refused": (nobody, "没有程序在监听"),
+    "DNS failure": (no_such_name, "域名无法解析"),
     "TLS handshake fails": (plain_where_tls_is_expected, "TLS 握手失败"),
-    "untrusted certificate": (untrusted_certificate, "证书不可信"),
+    "untrusted certificate": (untrusted_certificate, "证书不受信任"),
 }
 
 

@@ -76,7 +76,7 @@ def test_one_bad_line_loses_nothing_and_is_told(capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr()
     good, bad, last = (json.loads(line) for line in shown.out.splitlines())
     assert good["analysis"] and last["analysis"] and bad["error"]["kind"] == "InvalidRequestError"
-    assert "3 条里有 1 条没有分析成" in shown.err
+    assert "3 条里有 1 条分析失败" in shown.err
     assert here("analyze", "--file", "news.txt", "--csv") == 1
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert "4000" in rows[1]["error"] and rows[1]["impact"] == "" and rows[2]["impact"] == "low"
@@ -88,10 +88,14 @@ def test_one_bad_line_loses_nothing_and_is_told(capsys: pytest.CaptureFixture[st
         (["analyze"], "要么给一条消息"),
         (["analyze", "x", "--file", "y"], "要么给一条消息"),
         (["analyze", "x", "--json", "--csv"], "只能用一个"),
-        (["analyze", "--file", "没有.txt"], "读不了"),
+        (["analyze", "x", "--nope"], "fintunnel analyze --help"),
+        (["analyze", "x", "--file"], "选项不对"),
+        (["check", "--timeout", "0"], "选项不对"),
+        (["nonsense"], "选项不对"),
+        (["analyze", "--file", "没有.txt"], "无法读取"),
         (["analyze", "--file", "empty.txt"], "没有消息"),
         (["analyze", "--file", "binary.txt"], "不是文本"),
-        (["analyze", "加息", "--json", "--out", "没有的目录/x.json"], "写不了"),
+        (["analyze", "加息", "--json", "--out", "没有的目录/x.json"], "无法写入"),
     ],
 )
 def test_wrong_use_is_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,7 +132,7 @@ def test_check_of_nobody_is_one_line_and_status_1(
 ) -> None:
     monkeypatch.setenv("FINTUNNEL_URL", f"http://127.0.0.1:{free_port()}")
     assert here("check") == 1
-    assert "没有程序在听" in capsys.readouterr().err
+    assert "没有程序在监听" in capsys.readouterr().err
 
 
 def test_a_chat_is_streamed_and_remembers(engine: InstantEngine) -> None:

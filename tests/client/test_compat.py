@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from fintunnel.compat import DeepseekClient
 from fintunnel.local_server import free_port
-from fintunnel.transport.call import Patience
+from fintunnel.transport.call import Answer, Budget, Call, Patience
+from fintunnel.transport.sender import Sender
 
 from tests.client.fault_server import Reply, chat_reply, fault_server
 
@@ -80,12 +81,12 @@ def test_ten_seconds_become_a_minute_and_longer_stays(monkeypatch: pytest.Monkey
     monkeypatch.setenv("FINTUNNEL_BACKEND", "finetuned")
     used: list[Patience] = []
 
-    def keep(steps: object, send: object, patience: Patience) -> str:
-        del steps, send
-        used.append(patience)
-        return "好"
+    def keep(self: Sender, call: Call, budget: Budget) -> Answer:
+        del self, call
+        used.append(budget.patience)
+        return Answer({"choices": [{"message": {"content": "好"}}]}, None, 0.0)
 
-    monkeypatch.setattr("fintunnel.compat.run", keep)
+    monkeypatch.setattr(Sender, "send", keep)
     DeepseekClient().complete("x", timeout_seconds=10.0)
     DeepseekClient().complete("x", timeout_seconds=120.0, retry_times=0)
     assert used == [Patience(180.0, max_retries=2, read=60.0), Patience(120.0, max_retries=0, read=120.0)]

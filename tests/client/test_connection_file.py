@@ -35,7 +35,7 @@ def test_newer_files_with_more_fields_are_read_and_incompatible_ones_told(file: 
     file.write_text(json.dumps(content), encoding="utf-8")
     assert read_connection(file) == OPEN
     file.write_text(json.dumps(content | {"format_version": FORMAT_VERSION + 1}), encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="升级"):
+    with pytest.raises(ConfigurationError, match="更新"):
         read_connection(file)
 
 
@@ -68,7 +68,7 @@ def test_absent_file_and_folder_are_told(file: Path) -> None:
     with pytest.raises(ConfigurationError, match="没有连接文件"):
         read_connection(file)
     file.mkdir()
-    with pytest.raises(ConfigurationError, match="读不了"):
+    with pytest.raises(ConfigurationError, match="无法读取"):
         read_connection(file)
 
 

@@ -151,7 +151,7 @@ def test_a_call_goes_through_the_proxy_and_a_dead_one_is_told(
             asyncio.run(complete())
         else:
             DeepSeekClient(backend="deepseek", url="http://hosted.invalid", api_key="k").complete("你好", 3)
-    assert "没有程序在听" in str(caught.value) and "代理" in str(caught.value)
+    assert "没有程序在监听" in str(caught.value) and "代理" in str(caught.value)
 
 
 def test_an_http_proxy_is_asked_in_the_servers_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_an_http_proxy_is_asked_in_the_servers_place(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("proxy", "said"),
-    [("socks4://127.0.0.1:1", "socks4:// 不支持"), ("socks://127.0.0.1:1", "socks5://"), ("http://[::1", "代理的地址")],
+    [("socks4://127.0.0.1:1", "不支持 socks4://"), ("socks://127.0.0.1:1", "socks5://"), ("http://[::1", "代理的地址")],
 )
 def test_a_proxy_of_no_use_is_told(monkeypatch: pytest.MonkeyPatch, proxy: str, said: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)

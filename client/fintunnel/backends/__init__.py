@@ -1,1 +1,1 @@
-"""The two backends: what each is asked, and what its answers become. Pure but for `address` and `ngrok_api`."""
+"""The two backends: what each is asked, and what its answers become. No network here but for `ngrok_api`."""

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from fintunnel.backends.ngrok_api import tunnel_url
 from fintunnel.connection_file import FILE_NAME, read_connection
 from fintunnel.errors import FinTunnelError, TunnelError
-from fintunnel.transport.call import Address, FixedAddress
+from fintunnel.transport.target import Address, FixedAddress
 
 __all__ = ["own_server_address"]
 

@@ -1,4 +1,4 @@
-"""Chat completions in OpenAI's shape, which both backends speak. Pure."""
+"""Chat completions in OpenAI's shape, which both backends speak. No network here."""
 
 from __future__ import annotations
 

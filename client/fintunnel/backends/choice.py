@@ -14,17 +14,18 @@ from fintunnel.backends.hosted_api import HostedApi
 from fintunnel.backends.own_server import OwnServer
 from fintunnel.errors import ConfigurationError
 from fintunnel.settings import Backend, ClientSettings, load_settings
-from fintunnel.transport.call import Advice, FixedAddress, Target, Timeouts
 from fintunnel.transport.http_clients import checked_url
+from fintunnel.transport.target import Advice, FixedAddress, Target, Timeouts
 from fintunnel.wire import DEFAULT_MODEL_NAME
 
-__all__ = ["Choice", "Options", "choose"]
+__all__ = ["Choice", "Options", "checked_retries", "checked_seconds", "choose"]
 
-_DEFAULT_SECONDS = 60.0
+_A_DAY = 86_400.0
+_MOST_RETRIES = 10
 _RETIRED = {"deepseek-chat": "deepseek-flash", "deepseek-reasoner": "deepseek-v4-pro"}  # since 2026-07-24
 _OWN_ROUTES = ("/analyze/batch", "/analyze/stream", "/analyze", "/v1/chat/completions", "/v1/models", "/v1")
 _OWN_ADVICE = Advice(
-    "请确认 fintunnel serve 已就绪，FINTUNNEL_URL 正确；模型慢就调大 FINTUNNEL_TIMEOUT。",
+    "请确认 fintunnel serve 已就绪、地址正确；模型较慢时请调大 FINTUNNEL_TIMEOUT。",
     "请检查 FINTUNNEL_API_KEY，它要与服务那边的一样。",
 )
 _HOSTED_ADVICE = Advice("请检查网络、代理和 DEEPSEEK_BASE_URL。", "请检查 DEEPSEEK_API_KEY。")
@@ -67,9 +68,7 @@ def choose(options: Options) -> Choice:
     if fallback not in (None, "deepseek"):
         raise ConfigurationError(f"fallback {fallback!r} 无效，只能是 deepseek")
     timeouts = _timeouts(options, settings)
-    retries = settings.max_retries if options.max_retries is None else options.max_retries
-    if retries < 0:
-        raise ConfigurationError(f"max_retries 应不小于 0，不是 {retries}")
+    retries = checked_retries(options.max_retries, settings.max_retries)
     if backend == "deepseek":
         if options.fallback is not None:
             raise ConfigurationError("fallback 是给 finetuned 的：deepseek 没有别的可换")
@@ -152,10 +151,32 @@ def _timeouts(options: Options, settings: ClientSettings) -> Timeouts:
         "read_timeout": options.read_timeout,
     }
     for name, seconds in given.items():
-        if seconds is not None and not 0 < seconds <= 86_400:
-            raise ConfigurationError(f"{name} 应大于 0 秒，不超过一天，不是 {seconds}")
+        checked_seconds(seconds, 1.0, name)
+    usual = Timeouts()
     return Timeouts(
-        connect=options.connect_timeout or settings.connect_timeout,
+        connect=options.connect_timeout or settings.connect_timeout or usual.connect,
         read=options.read_timeout or settings.read_timeout,
-        total=options.timeout or settings.timeout or _DEFAULT_SECONDS,
+        total=options.timeout or settings.timeout or usual.total,
     )
+
+
+def checked_seconds(given: float | None, usual: float, name: str = "timeout_seconds") -> float:
+    """`given`, or `usual` where none was.
+
+    Raises:
+        ConfigurationError: not a number of seconds above 0, up to a day.
+    """
+    if given is None:
+        return usual
+    if not (isinstance(given, int | float) and 0 < given <= _A_DAY):
+        raise ConfigurationError(f"{name} 应大于 0 秒，不超过一天，不是 {given}")
+    return float(given)
+
+
+def checked_retries(given: int | None, usual: int) -> int:
+    """As `checked_seconds`; from 0 to 10."""
+    if given is None:
+        return usual
+    if not (isinstance(given, int) and 0 <= given <= _MOST_RETRIES):
+        raise ConfigurationError(f"max_retries 应在 0 到 {_MOST_RETRIES} 之间，不是 {given}")
+    return given

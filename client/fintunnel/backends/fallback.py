@@ -1,5 +1,5 @@
 """Asking the other backend when the client's own cannot be had. Only where the user wants it: an answer that silently
-comes from another model would falsify every comparison. Pure."""
+comes from another model would falsify every comparison. No network here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["FAILURES", "Cooldown", "with_fallback"]
 logger = logging.getLogger("fintunnel.client")
 
 _T = TypeVar("_T")
-# The backend cannot be had. A wrong key, a wrong request or a full minute is something to be told of.
+# The backend cannot be had. A wrong key, a wrong request or a rate limit is something that the user should learn of.
 FAILURES = (ConnectionFailed, RequestTimeout, ServerFailure)
 
 

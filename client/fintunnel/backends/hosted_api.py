@@ -1,4 +1,4 @@
-"""The backend `deepseek`: the vendor's API, or any other of OpenAI's shape. Pure: no network here.
+"""The backend `deepseek`: the vendor's API, or any other of OpenAI's shape. No network here.
 
 An analysis is asked for with the very prompt that FinTunnel's models are trained on, as JSON, without thinking. What
 comes back is validated; what is not valid is asked for once more, with the reason.
@@ -11,7 +11,8 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from fintunnel.backends.chat import TextReader, completion_of, text_of, usage_of
 from fintunnel.backends.steps import Steps
@@ -21,7 +22,9 @@ from fintunnel.completion import Completion
 from fintunnel.errors import ConfigurationError, InvalidRequestError, MalformedAnswerError
 from fintunnel.label_probabilities import label_probabilities
 from fintunnel.prompt import PROMPT_VERSION, Message, render_prompt
-from fintunnel.transport.call import Answer, Call, Target
+from fintunnel.settings import Backend
+from fintunnel.transport.call import Answer, Call
+from fintunnel.transport.target import Target
 from fintunnel.wire import (
     DIRECTIONS,
     IMPACTS,
@@ -49,6 +52,7 @@ class HostedApi:
     target: Target
     model: str
     as_fallback: bool = False
+    name: ClassVar[Backend] = "deepseek"
     # Until it refuses them; some models and some vendors do.
     _with_logprobs: bool = field(default=True, init=False)
 
@@ -93,7 +97,7 @@ class HostedApi:
     def stream(self, request: NewsRequest | ReportRequest) -> tuple[Call, WrittenReader]:
         _check_adapter(request)
         body = self._analysis_body(request, render_prompt(request).messages()) | _STREAM
-        return self._call(body), WrittenReader(request, self.analysis_of)
+        return self._call(body), WrittenReader(request, self.analysis_of, partial(self.repair, request))
 
     def stream_text(self, messages: Sequence[Message], temperature: float, max_tokens: int) -> tuple[Call, TextReader]:
         return self._call(self._body(messages, max_tokens, temperature) | _STREAM), TextReader()
@@ -107,7 +111,7 @@ class HostedApi:
             raise MalformedAnswerError("模型列表不符合 OpenAI 格式", request_id=answer.request_id) from error
         if self.model not in models:
             raise ConfigurationError(
-                f"{self.target.name} 没有模型 {self.model}",
+                f"{self.target.address.url()} 上没有模型 {self.model}",
                 advice=f"把 DEEPSEEK_MODEL 改成其中之一：{'、'.join(models[:20])}。",
             )
         return Check(

@@ -1,4 +1,4 @@
-"""Many analyses at once: how they are shared out, and when the rest is not asked any more. Pure."""
+"""Many analyses at once: how they are shared out, and when the rest is not asked any more. No network here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from fintunnel.backends.choice import Choice
+from fintunnel.backends.choice import Choice, checked_seconds
 from fintunnel.backends.fallback import Cooldown, with_fallback
 from fintunnel.backends.hosted_api import HostedApi
 from fintunnel.backends.own_server import OwnServer
@@ -23,12 +23,12 @@ from fintunnel.errors import (
 )
 from fintunnel.wire import NewsAnalysis, NewsRequest, ReportAnswer, ReportRequest
 
-__all__ = ["BATCH_SECONDS", "Many", "Portion", "Progress", "news_request"]
+__all__ = ["Many", "Portion", "Progress", "news_request"]
 
 Result = NewsAnalysis | ReportAnswer | FinTunnelError
 
 _BATCH = 16  # what the server's model takes at once by default: more would wait there, and be lost with a connection
-BATCH_SECONDS = 150.0  # the server gives a batch 120 s unless told otherwise, and then answers with what is done
+_BATCH_SECONDS = 150.0  # the server gives a batch 120 s unless told otherwise, and then answers with what is done
 _HOPELESS = (AuthenticationError, QuotaError, ConfigurationError)
 _UNREACHABLE_IN_A_ROW = 3
 
@@ -87,7 +87,26 @@ class Many:
     _failed: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        if self.fields and not all(isinstance(request, str) for request in self.requests):
+            raise TypeError(f"fields go with headlines, not with requests: {', '.join(self.fields)}")
         self.results = [None] * len(self.requests)
+
+    @property
+    def is_batched(self) -> bool:
+        return isinstance(self.choice.backend, OwnServer)
+
+    def concurrency(self, given: int | None) -> int:
+        """Portions at a time: two batches keep the server's model busy while an answer is on its way."""
+        if given is None:
+            return 2 if self.is_batched else 8
+        if given < 1:
+            raise ConfigurationError(f"concurrency 应不小于 1，不是 {given}")
+        return given
+
+    def seconds(self, given: float | None) -> float:
+        """For each portion, with all that is asked again."""
+        usual = self.choice.backend.target.timeouts.total
+        return checked_seconds(given, max(usual, _BATCH_SECONDS) if self.is_batched else usual)
 
     def portions(self) -> Iterator[Portion]:
         valid: list[tuple[int, NewsRequest | ReportRequest]] = []
@@ -99,7 +118,7 @@ class Many:
                     self.keep([index], [error])
                     continue
             valid.append((index, request))
-        size = _BATCH if isinstance(self.choice.backend, OwnServer) else 1
+        size = _BATCH if self.is_batched else 1
         for at in range(0, len(valid), size):
             indices, requests = zip(*valid[at : at + size], strict=True)
             yield Portion(list(indices), list(requests))

@@ -11,10 +11,11 @@ from typing import Any
 from pydantic import SecretStr
 
 from fintunnel.errors import ConfigurationError, MalformedAnswerError, TunnelError
-from fintunnel.transport.call import Advice, Budget, Call, FixedAddress, Target, Timeouts
+from fintunnel.transport.call import Budget, Call
 from fintunnel.transport.http_clients import checked_url
 from fintunnel.transport.ngrok import is_our_metadata
 from fintunnel.transport.sender import Sender
+from fintunnel.transport.target import Advice, FixedAddress, Target, Timeouts
 
 __all__ = ["tunnel_url"]
 

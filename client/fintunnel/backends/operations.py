@@ -1,4 +1,4 @@
-"""What a client can do, as steps: the one implementation under the synchronous and the asynchronous client. Pure."""
+"""What a client can do, as steps: one implementation under both clients. No network here."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Operations:
                 raise result
         assert not isinstance(base, FinTunnelError) and not isinstance(tuned, FinTunnelError)
         if tuned.model.adapter is None:
-            raise ConfigurationError("服务没有加载适配器，没有可比的", advice="请用 fintunnel serve --adapter … 启动。")
+            raise ConfigurationError("服务没有加载适配器，无法比较", advice="请用 fintunnel serve --adapter … 启动。")
         return Comparison(base, tuned)
 
     def many(
@@ -76,10 +76,10 @@ class Operations:
     ) -> Many:
         return Many(requests, fields, self.choice, self.cooldown, on_progress)
 
-    def streams(self, request: _Request | None) -> list[OwnServer | HostedApi]:
+    def streams(self, request: _Request) -> list[OwnServer | HostedApi]:
         """Whom to ask for a stream, one after the other."""
         fallback = self.choice.fallback
-        if fallback is None or (request is not None and request.adapter is not None):
+        if fallback is None or request.adapter is not None:
             return [self.choice.backend]
         return [fallback] if self.cooldown.is_on else [self.choice.backend, fallback]
 

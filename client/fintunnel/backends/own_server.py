@@ -1,10 +1,10 @@
-"""The backend `finetuned`: FinTunnel's own server. Pure: no network here."""
+"""The backend `finetuned`: FinTunnel's own server. No network here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -20,10 +20,12 @@ from fintunnel.errors import (
     MalformedAnswerError,
 )
 from fintunnel.prompt import Message
+from fintunnel.settings import Backend
 from fintunnel.stream_parts import Done, Labels, StreamPart, TextPiece
-from fintunnel.transport.call import Answer, Call, Target
+from fintunnel.transport.call import Answer, Call
 from fintunnel.transport.failures import item_failure
 from fintunnel.transport.sse import ServerEvent
+from fintunnel.transport.target import Target
 from fintunnel.wire import (
     AnalyzeResponse,
     BatchResponse,
@@ -61,6 +63,7 @@ class OwnServer:
 
     target: Target
     model: str
+    name: ClassVar[Backend] = "finetuned"
 
     def analyze(self, request: NewsRequest | ReportRequest) -> Steps[NewsAnalysis | ReportAnswer]:
         answer = yield Call("/analyze", _body(request))
@@ -193,6 +196,11 @@ class OwnReader:
         if not self.finished:
             raise ConnectionFailed("回答到一半，连接断了", advice="请重试。")
         return iter(())
+
+    def again(self, problem: MalformedAnswerError) -> Steps[list[StreamPart[NewsAnalysis | ReportAnswer]]] | None:
+        """None: the server sees to the form of its answers, so asking once more would change nothing."""
+        del problem
+        return None
 
     def _of_task(self, data: str) -> NewsAnalysis | ReportAnswer:
         analysis = _ANALYSIS.validate_json(data)

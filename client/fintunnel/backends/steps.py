@@ -31,7 +31,7 @@ Steps = Generator[Call | Pause, Answer, _T]
 
 
 class _Budgets:
-    """Of the operation's calls together; the backend that is fallen back to gets as long again."""
+    """One deadline for the operation's calls; a second, as long, for those to the fallback."""
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience

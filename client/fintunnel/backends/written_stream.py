@@ -1,13 +1,14 @@
-"""An analysis that a model writes as JSON, read while it is written. Pure: no network here."""
+"""An analysis that a model writes as JSON, read while it is written. No network here."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from fintunnel.backends.chat import TextReader, usage_of
+from fintunnel.backends.steps import Steps
 from fintunnel.errors import MalformedAnswerError
 from fintunnel.json_string import JsonStringReader
 from fintunnel.stream_parts import Done, Labels, StreamPart, TextPiece
@@ -31,6 +32,10 @@ class AnalysisOf(Protocol):
     ) -> _Analysis: ...
 
 
+# The text that was written, why it is no good, what it cost, when it was begun -> an answer asked for once more.
+Repair = Callable[[str, MalformedAnswerError, Usage, float], Steps[_Analysis]]
+
+
 class WrittenReader:
     """The labels as soon as they are written, then the text as it is written. A model that writes the text before the
     labels gets no pieces: all comes at the end.
@@ -42,9 +47,10 @@ class WrittenReader:
         finished: no more events are wanted.
     """
 
-    def __init__(self, request: NewsRequest | ReportRequest, analysis_of: AnalysisOf) -> None:
+    def __init__(self, request: NewsRequest | ReportRequest, analysis_of: AnalysisOf, repair: Repair) -> None:
         self._request = request
         self._analysis_of = analysis_of
+        self._repair = repair
         self._field = "rationale" if isinstance(request, NewsRequest) else "answer"
         self._chat = TextReader()
         self._labels: _Analysis | None = None
@@ -82,9 +88,17 @@ class WrittenReader:
             MalformedAnswerError: the answer as a whole is not what was asked for.
         """
         self._chat.end()
-        yield from self.rest(self._analysis(self.text, self._request))
+        yield from self._rest(self._analysis(self.text, self._request))
 
-    def rest(self, whole: _Analysis) -> Iterator[StreamPart[_Analysis]]:
+    def again(self, problem: MalformedAnswerError) -> Steps[list[StreamPart[_Analysis]]] | None:
+        """All parts, from an answer that is asked for once more; None where some were given already."""
+        return None if self.emitted else self._again(problem)
+
+    def _again(self, problem: MalformedAnswerError) -> Steps[list[StreamPart[_Analysis]]]:
+        whole = yield from self._repair(self.text, problem, self.usage, self.began)
+        return list(self._rest(whole))
+
+    def _rest(self, whole: _Analysis) -> Iterator[StreamPart[_Analysis]]:
         """What is left to give of an analysis.
 
         Raises:

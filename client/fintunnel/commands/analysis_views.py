@@ -1,9 +1,7 @@
-"""Analyses for people (tables with bars) and for programs (CSV)."""
+"""Analyses for people: tables with bars."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,11 +11,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from fintunnel.chinese import LABELS_ZH
-from fintunnel.errors import FinTunnelError
+from fintunnel.errors import ERROR_PREFIX, FinTunnelError
 from fintunnel.terminal_text import printable
-from fintunnel.wire import DIRECTIONS, IMPACTS, SIGNALS, NewsAnalysis
+from fintunnel.wire import NewsAnalysis
 
-__all__ = ["Row", "analysis_view", "csv_table", "error_object", "rows_view"]
+__all__ = ["Row", "analysis_view", "rows_view"]
 
 _BAR_CELLS = 24
 _COLOURS = {
@@ -28,7 +26,6 @@ _COLOURS = {
     "neutral": "yellow",
     "bullish": "red",
 }
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 class Row(NamedTuple):
@@ -68,7 +65,9 @@ def rows_view(rows: Sequence[Row]) -> RenderableType:
     for number, (text, result) in enumerate(rows, 1):
         headline = Text(printable(text))
         if isinstance(result, FinTunnelError):
-            table.add_row(str(number), headline, "", "", "", Text(f"[错误] {printable(str(result))}", style="red"))
+            table.add_row(
+                str(number), headline, "", "", "", Text(f"{ERROR_PREFIX} {printable(str(result))}", style="red")
+            )
             continue
         table.add_row(
             str(number),
@@ -79,32 +78,6 @@ def rows_view(rows: Sequence[Row]) -> RenderableType:
             Text(printable(result.rationale or "")),
         )
     return table
-
-
-def csv_table(rows: Sequence[Row]) -> str:
-    """For Excel: no cell that it would take for a formula. Probabilities are fractions."""
-    written = io.StringIO()
-    writer = csv.writer(written)
-    writer.writerow(
-        [
-            *["text", "impact", *(f"impact_{name}" for name in IMPACTS)],
-            *["direction", *(f"direction_{name}" for name in DIRECTIONS)],
-            *["signals", *SIGNALS, "rationale", "backend", "base", "adapter", "fallback", "error"],
-        ]
-    )
-    for text, result in rows:
-        writer.writerow([_cell(value) for value in [text, *_cells(result)]])
-    return written.getvalue()
-
-
-def error_object(error: FinTunnelError) -> dict[str, Any]:
-    return {
-        "kind": type(error).__name__,
-        "message": str(error),
-        "status": error.status,
-        "code": error.code,
-        "request_id": error.request_id,
-    }
 
 
 def _bar(name: str, probability: float, *, chosen: bool) -> tuple[Text, Text, str]:
@@ -133,21 +106,3 @@ def _who(analysis: NewsAnalysis) -> str:
         f"{model.backend}：{printable(model.base)}{adapter}{fallback}，{analysis.timing_ms.total / 1000:.1f} 秒，"
         f"{analysis.usage.prompt_tokens} + {analysis.usage.completion_tokens} token"
     )
-
-
-def _cells(result: NewsAnalysis | FinTunnelError) -> list[Any]:
-    if isinstance(result, FinTunnelError):
-        return [None] * 16 + [str(result)]
-    impact, direction, signals = result.impact_probs or {}, result.direction_probs or {}, result.signal_probs or {}
-    return [
-        *[result.impact, *(impact.get(name) for name in IMPACTS)],
-        *[result.direction, *(direction.get(name) for name in DIRECTIONS)],
-        *[" ".join(result.signals or []), *(signals.get(name) for name in SIGNALS)],
-        *[result.rationale, result.model.backend, result.model.base, result.model.adapter, result.model.fallback, None],
-    ]
-
-
-def _cell(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    return f"'{value}" if value.startswith(_FORMULA) else value

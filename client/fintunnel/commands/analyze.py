@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,11 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fintunnel.async_client import AsyncDeepSeekClient
 from fintunnel.atomic_file import replacing_file
-from fintunnel.backends.many import Progress as Done
-from fintunnel.commands.analysis_views import Row, analysis_view, csv_table, error_object, rows_view
+from fintunnel.backends.many import Progress as ManyProgress
+from fintunnel.commands.analysis_records import csv_table, json_lines
+from fintunnel.commands.analysis_views import Row, analysis_view, rows_view
 from fintunnel.commands.headlines import headlines_from
 from fintunnel.deepseek_client import DeepSeekClient
-from fintunnel.errors import ConfigurationError, FinTunnelError
+from fintunnel.errors import ERROR_PREFIX, ConfigurationError, FinTunnelError
 from fintunnel.wire import NewsAnalysis, ReportAnswer
 
 __all__ = ["analyze"]
@@ -30,7 +30,7 @@ def analyze(
     text: Annotated[str | None, typer.Argument(help="消息正文；- 表示从标准输入读，一行一条")] = None,
     file: Annotated[Path | None, typer.Option("--file", help="文本文件，一行一条消息")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="输出 JSON；多条时一行一个")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="输出 CSV")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="输出 CSV；给 Excel 用请加 --out 结果.csv")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="写进文件，而不是打印；.csv 可用 Excel 打开")] = None,
     explain: Annotated[bool, typer.Option(help="是否生成理由")] = True,
     adapter: Annotated[str | None, typer.Option(help="base：不带适配器的基座；默认用服务的适配器")] = None,
@@ -56,7 +56,7 @@ def analyze(
             _give(_for_programs(rows, as_json=as_json, as_csv=as_csv), out, rows_view(rows))
     failed = [result for result in results.values() if isinstance(result, FinTunnelError)]
     if failed:
-        typer.echo(f"[错误] {len(texts)} 条里有 {len(failed)} 条没有分析成。", err=True)
+        typer.echo(f"{ERROR_PREFIX} {len(texts)} 条里有 {len(failed)} 条分析失败。", err=True)
         raise typer.Exit(1)
 
 
@@ -70,7 +70,7 @@ async def _analyze_all(
     ) as bar:
         task = bar.add_task("", total=len(texts), failed="")
 
-        def keep(progress: Done) -> None:
+        def keep(progress: ManyProgress) -> None:
             if not isinstance(progress.result, ReportAnswer):  # only headlines were asked about
                 results[progress.index] = progress.result
             bar.update(task, completed=progress.done, failed=f"失败 {progress.failed}" if progress.failed else "")
@@ -82,13 +82,7 @@ async def _analyze_all(
 def _for_programs(rows: list[Row], *, as_json: bool, as_csv: bool) -> str | None:
     if as_csv:
         return csv_table(rows)
-    return "".join(f"{json.dumps(_object(row), ensure_ascii=False)}\n" for row in rows) if as_json else None
-
-
-def _object(row: Row) -> dict[str, Any]:
-    if isinstance(row.result, FinTunnelError):
-        return {"text": row.text, "error": error_object(row.result)}
-    return {"text": row.text, "analysis": row.result.model_dump(mode="json")}
+    return json_lines(rows) if as_json else None
 
 
 def _give(written: str | None, out: Path | None, view: Any) -> None:
@@ -108,7 +102,7 @@ def _give(written: str | None, out: Path | None, view: Any) -> None:
             # The byte order mark tells Excel that it is UTF-8.
             partial.write_text(written, encoding="utf-8-sig" if out.suffix == ".csv" else "utf-8", newline="")
     except OSError as error:
-        raise ConfigurationError(f"写不了 {out}：{error.strerror}") from error
+        raise ConfigurationError(f"无法写入 {out}：{error.strerror}") from error
     typer.echo(f"已写入 {out}", err=True)
 
 

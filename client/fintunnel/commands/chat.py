@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fintunnel.deepseek_client import DeepSeekClient
-from fintunnel.errors import FinTunnelError, InvalidRequestError
+from fintunnel.errors import ERROR_PREFIX, FinTunnelError, InvalidRequestError
 from fintunnel.prompt import Message
 from fintunnel.terminal_text import printable
 
@@ -73,10 +73,10 @@ def _answer(
             if error.code == "prompt_too_long" and len(turns) > 2:
                 del turns[:2]
                 continue
-            typer.secho(f"[错误] {printable(str(error))}", err=True)
+            typer.secho(f"{ERROR_PREFIX} {printable(str(error))}", err=True)
             return ""
         except FinTunnelError as error:
-            typer.secho(f"[错误] {printable(str(error))}", err=True)
+            typer.secho(f"{ERROR_PREFIX} {printable(str(error))}", err=True)
             return ""
         typer.echo()
         return "".join(pieces)

@@ -27,7 +27,7 @@ def headlines_from(path: Path | None) -> list[str]:
     try:
         content = sys.stdin.buffer.read() if path is None else path.read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"{name} 读不了：{error.strerror}") from error
+        raise ConfigurationError(f"{name} 无法读取：{error.strerror}") from error
     lines = [line.strip() for line in _decode(content, name).splitlines()]
     headlines = [line for line in lines if line]
     if not headlines:

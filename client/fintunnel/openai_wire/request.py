@@ -131,7 +131,7 @@ _RULES: Any = {
 
 
 class ChatRequest(StrictWireModel):
-    """A conversation to be gone on with."""
+    """A conversation to continue."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_RULES)
 

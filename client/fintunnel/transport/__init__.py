@@ -1,1 +1,1 @@
-"""HTTP as the client needs it: one call with deadlines and retries, all failures as typed errors. Knows no backend."""
+"""HTTP as the client needs it: one call with deadlines and retries, all failures as typed errors."""

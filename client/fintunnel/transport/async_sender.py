@@ -11,12 +11,13 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState
 
 from fintunnel.errors import ConfigurationError, ConnectionFailed, MalformedAnswerError
-from fintunnel.transport.call import Answer, Budget, Call, Target
+from fintunnel.transport.call import Answer, Budget, Call
 from fintunnel.transport.exchange import Exchange
 from fintunnel.transport.failures import out_of_time
 from fintunnel.transport.http_clients import checked_url, make_async_client
 from fintunnel.transport.retrying import log_retry, retry_options
 from fintunnel.transport.sse import EventReader, EventTooLarge, ServerEvent
+from fintunnel.transport.target import Target
 
 __all__ = ["AsyncSender"]
 
@@ -131,7 +132,7 @@ class AsyncSender:
                     for event in reader.feed(chunk):
                         yield event
         except EventTooLarge as error:
-            raise MalformedAnswerError("回答里有一个没有尽头的事件") from error
+            raise MalformedAnswerError("回答里有一个事件超过 1 MiB") from error
         for event in reader.end():
             yield event
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from fintunnel.errors import ConfigurationError, MalformedAnswerError
-from fintunnel.transport.call import Answer, Budget, Call, Target, body_bytes
+from fintunnel.transport.call import Answer, Budget, Call, body_bytes
 from fintunnel.transport.failures import (
     connection_failure,
     json_object,
@@ -19,7 +19,8 @@ from fintunnel.transport.failures import (
     status_failure,
 )
 from fintunnel.transport.http_clients import route_url
-from fintunnel.transport.ngrok import SKIP_WARNING, is_ngrok
+from fintunnel.transport.ngrok import ERROR_CODE, SKIP_WARNING, is_ngrok
+from fintunnel.transport.target import Target
 
 __all__ = ["Exchange"]
 
@@ -93,12 +94,12 @@ class Exchange:
     def answer(self, response: httpx.Response, content: bytes, seconds: float) -> Answer:
         """
         Raises:
-            FinTunnelError: it is none.
+            FinTunnelError: the response is an error, or no JSON object.
         """
         host = response.request.url.host
         if not response.is_success or self._is_of_the_tunnel(response):
             raise status_failure(response, content, self._target, host)
-        parsed: dict[str, Any] = json_object(response, content, host) if self._call.with_json else {}
+        parsed: dict[str, Any] = json_object(response, content, self._target, host) if self._call.with_json else {}
         return Answer(parsed, request_id_of(response), seconds)
 
     def is_event_stream(self, response: httpx.Response) -> bool:
@@ -109,7 +110,7 @@ class Exchange:
         )
 
     def _is_of_the_tunnel(self, response: httpx.Response) -> bool:
-        return self._target.tunnelled and "ngrok-error-code" in response.headers
+        return self._target.tunnelled and ERROR_CODE in response.headers
 
     def no_stream(self, response: httpx.Response, content: bytes) -> Exception:
         """Why a response that should be a stream of events is none."""

@@ -23,10 +23,11 @@ from fintunnel.errors import (
     ServerFailure,
     TunnelError,
 )
-from fintunnel.transport.call import Budget, Target
-from fintunnel.transport.ngrok import trouble
+from fintunnel.transport.call import Budget
+from fintunnel.transport.ngrok import ERROR_CODE, trouble
 from fintunnel.transport.retry_after import seconds_to_wait
-from fintunnel.wire import ErrorCode, ErrorDetail
+from fintunnel.transport.target import Target
+from fintunnel.wire import STATUSES, ErrorDetail
 
 __all__ = [
     "connection_failure",
@@ -37,22 +38,7 @@ __all__ = [
     "status_failure",
 ]
 
-_NGROK_CODE = "ngrok-error-code"
 _SHORTEST_SECRET = 8  # characters; a shorter one is no secret, and stands in any text
-# The status that the server answers an error of its own with, for errors that come inside an answer of status 200.
-_STATUS = {
-    ErrorCode.INVALID_API_KEY: 401,
-    ErrorCode.NOT_FOUND: 404,
-    ErrorCode.UNKNOWN_MODEL: 404,
-    ErrorCode.RATE_LIMITED: 429,
-    ErrorCode.QUEUE_FULL: 429,
-    ErrorCode.NO_CAPACITY: 503,
-    ErrorCode.UPSTREAM_FAILED: 503,
-    ErrorCode.SHUTTING_DOWN: 503,
-    ErrorCode.NOT_READY: 503,
-    ErrorCode.DEADLINE_EXCEEDED: 504,
-    ErrorCode.INTERNAL: 500,
-}
 _KINDS: dict[int, tuple[type[APIError], str]] = {
     401: (AuthenticationError, "密钥不正确"),
     402: (QuotaError, "余额不足"),
@@ -75,7 +61,7 @@ def connection_failure(error: Exception, target: Target, host: str, budget: Budg
         isinstance(error, httpx.ReadTimeout)
         and (read := budget.patience.read or target.timeouts.read or seconds) < seconds
     ):
-        return RequestTimeout(f"{host} 有 {read:g} 秒没有动静", advice=target.advice.unreachable)
+        return RequestTimeout(f"{host} 有 {read:g} 秒没有收到数据", advice=target.advice.unreachable)
     if isinstance(error, httpx.TimeoutException):
         return out_of_time(target, host, seconds)
     if isinstance(error, httpx.LocalProtocolError):
@@ -97,13 +83,13 @@ def _reason(error: BaseException, target: Target) -> tuple[str, str]:
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             advice = "公司代理会换证书：把它的根证书写进 SSL_CERT_FILE。"
-            return f"证书不可信（{cause.verify_message}）", advice
+            return f"证书不受信任（{cause.verify_message}）", advice
         if isinstance(cause, ssl.SSLError):
-            return "TLS 握手失败", f"那里可能只有 http://。{target.advice.unreachable}"
+            return "TLS 握手失败", f"那里可能只支持 http://。{target.advice.unreachable}"
         if isinstance(cause, socket.gaierror):
-            return "域名解析不出来", f"请检查地址、网络和代理。{target.advice.unreachable}"
+            return "域名无法解析", f"请检查地址、网络和代理。{target.advice.unreachable}"
         if isinstance(cause, ConnectionRefusedError):
-            return "那里没有程序在听", target.advice.unreachable
+            return "该地址没有程序在监听", target.advice.unreachable
         if isinstance(cause, ConnectionResetError):
             return "连接被对方断开", target.advice.unreachable
         cause = cause.__cause__ or cause.__context__
@@ -112,7 +98,7 @@ def _reason(error: BaseException, target: Target) -> tuple[str, str]:
     return str(error) or type(error).__name__, target.advice.unreachable
 
 
-def json_object(response: httpx.Response, content: bytes, host: str) -> dict[str, object]:
+def json_object(response: httpx.Response, content: bytes, target: Target, host: str) -> dict[str, object]:
     """
     Raises:
         TunnelError: a web page.
@@ -123,10 +109,12 @@ def json_object(response: httpx.Response, content: bytes, host: str) -> dict[str
         parsed = json.loads(content)
     except (ValueError, RecursionError):
         if _is_page(response, content):
-            raise _page_failure(response, host) from None
-        raise MalformedAnswerError(f"{host} 的回答不是 JSON", status=response.status_code, request_id=number) from None
+            raise _page_failure(response, target, host) from None
+        raise MalformedAnswerError(
+            f"{host} 返回的内容不是 JSON", status=response.status_code, request_id=number
+        ) from None
     if not isinstance(parsed, dict):
-        raise MalformedAnswerError(f"{host} 的回答不是 JSON 对象", status=response.status_code, request_id=number)
+        raise MalformedAnswerError(f"{host} 返回的内容不是 JSON 对象", status=response.status_code, request_id=number)
     return parsed
 
 
@@ -134,8 +122,8 @@ def status_failure(response: httpx.Response, content: bytes, target: Target, hos
     """What an answer with an error status, or of ngrok itself, means."""
     status, headers = response.status_code, response.headers
     wait = seconds_to_wait(headers, time.time())
-    if target.tunnelled and _NGROK_CODE in headers:
-        ngrok_code = _one_line(headers[_NGROK_CODE])[:40]
+    if target.tunnelled and ERROR_CODE in headers:
+        ngrok_code = _one_line(headers[ERROR_CODE])[:40]
         meaning, advice, passing = trouble(ngrok_code, status)
         return TunnelError(
             f"{meaning}（{ngrok_code}）",
@@ -146,7 +134,7 @@ def status_failure(response: httpx.Response, content: bytes, target: Target, hos
             transient=passing,
         )
     if target.tunnelled and status != 401 and _is_page(response, content):
-        return _page_failure(response, host)
+        return _page_failure(response, target, host)
     message, code, request_id = _error_of(content, target.secret)
     if 300 <= status < 400:
         elsewhere = _host_of(headers.get("location", ""))
@@ -168,7 +156,7 @@ def status_failure(response: httpx.Response, content: bytes, target: Target, hos
 def item_failure(detail: ErrorDetail, target: Target) -> FinTunnelError:
     """An error that came inside an answer: of a batch's item, or of a stream that had begun."""
     return _of_status(
-        _STATUS.get(detail.code, 422),
+        STATUSES[detail.code],
         _clean(detail.message, target.secret),
         target,
         code=str(detail.code),
@@ -243,12 +231,14 @@ def _is_page(response: httpx.Response, content: bytes) -> bool:
     return "html" in response.headers.get("content-type", "") or content.lstrip()[:1] == b"<"
 
 
-def _page_failure(response: httpx.Response, host: str) -> TunnelError:
+def _page_failure(response: httpx.Response, target: Target, host: str) -> TunnelError:
+    status = response.status_code
+    whose = "可能是隧道或代理的页面，不是模型的回答" if target.tunnelled else "可能被代理或校园网的登录页拦下了"
     return TunnelError(
-        f"{host} 返回的是网页而不是 JSON（HTTP {response.status_code}），可能是隧道或代理的页面，不是模型的回答",
-        advice="请确认隧道和 fintunnel serve 还在运行，并核对地址。",
-        status=response.status_code,
-        transient=response.status_code == 429 or response.status_code >= 500,
+        f"{host} 返回的是网页而不是 JSON（HTTP {status}），{whose}",
+        advice=target.advice.unreachable,
+        status=status,
+        transient=status == 429 or status >= 500,
     )
 
 

@@ -70,7 +70,7 @@ def proxy_for(url: httpx.URL) -> httpx.Proxy | None:
     scheme = address.partition("://")[0].lower()
     # The address may hold a password: it is not shown.
     if scheme not in ("http", "https", "socks5", "socks5h"):
-        raise ConfigurationError(f"代理的写法 {scheme}:// 不支持", advice="请写成 http://… 或 socks5://…。")
+        raise ConfigurationError(f"不支持 {scheme}:// 代理", advice="请写成 http://… 或 socks5://…。")
     if scheme.startswith("socks") and find_spec("socksio") is None:
         raise ConfigurationError(
             "环境里设了 SOCKS 代理，但没有安装 socksio", advice='请运行：python -m pip install "httpx[socks]"'

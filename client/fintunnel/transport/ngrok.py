@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-__all__ = ["METADATA", "SKIP_WARNING", "Trouble", "is_ngrok", "is_our_metadata", "trouble"]
+__all__ = ["ERROR_CODE", "METADATA", "SKIP_WARNING", "Trouble", "is_ngrok", "is_our_metadata", "trouble"]
 
+ERROR_CODE = "ngrok-error-code"  # the header by which an answer of ngrok itself is told
 SKIP_WARNING = "ngrok-skip-browser-warning"  # a header of any value; the free plan's page for browsers stays away
 METADATA = '{"app":"fintunnel"}'  # of the server's endpoint, by which a client with an API key finds it
 

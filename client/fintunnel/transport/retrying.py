@@ -2,8 +2,8 @@
 
 Connection errors, timeouts, 408, 409, 429 and 5xx; after 0.5, 1, 2 … at most 8 seconds, a quarter of it at random;
 `Retry-After` in any form is kept to. Two differences: the deadline holds for all attempts together, so a wait that
-would end after it is not begun and the failure is raised at once; and a `Retry-After` of more than a minute is not
-shortened, but left to the caller, who finds it in the error.
+would end after it is not begun and the failure is raised at once; and a `Retry-After` of more than a minute is
+kept to, not replaced by a short wait.
 """
 
 from __future__ import annotations

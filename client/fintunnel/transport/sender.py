@@ -11,12 +11,13 @@ import httpx
 from tenacity import RetryCallState, Retrying
 
 from fintunnel.errors import ConfigurationError, ConnectionFailed, MalformedAnswerError
-from fintunnel.transport.call import Answer, Budget, Call, Target
+from fintunnel.transport.call import Answer, Budget, Call
 from fintunnel.transport.deadline import ending_at
 from fintunnel.transport.exchange import Exchange
 from fintunnel.transport.http_clients import checked_url, make_client
 from fintunnel.transport.retrying import log_retry, retry_options
 from fintunnel.transport.sse import EventReader, EventTooLarge, ServerEvent
+from fintunnel.transport.target import Target
 
 __all__ = ["Sender"]
 
@@ -130,7 +131,7 @@ class Sender:
             for chunk in self._chunks(exchange, response):
                 yield from reader.feed(chunk)
         except EventTooLarge as error:
-            raise MalformedAnswerError("回答里有一个没有尽头的事件") from error
+            raise MalformedAnswerError("回答里有一个事件超过 1 MiB") from error
         yield from reader.end()
 
     def _client(self, url: httpx.URL) -> httpx.Client:

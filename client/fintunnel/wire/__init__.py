@@ -39,6 +39,7 @@ from fintunnel.wire.analysis import (
     Usage,
 )
 from fintunnel.wire.error_body import (
+    STATUSES,
     ErrorBody,
     ErrorCode,
     ErrorDetail,
@@ -51,6 +52,7 @@ __all__ = [
     "HORIZON_MIN",
     "IMPACTS",
     "SIGNALS",
+    "STATUSES",
     "AdapterLoad",
     "AdapterLoaded",
     "AnalyzeRequest",
