@@ -27,6 +27,7 @@ class Cell:
     attempts: int
     error: FinTunnelError | None = None
     seconds: float = 0.0
+    waited: float = 0.0  # s, between the first two attempts
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cell) and (self.outcome, self.attempts) == (other.outcome, other.attempts)
@@ -51,10 +52,11 @@ def run_cell(fault: Fault, backend: str, call: str, *, asynchronous: bool) -> Ce
         except FinTunnelError as failure:
             error = failure
         seconds = time.monotonic() - began
+        waited = server.times[1] - server.times[0] if len(server.times) > 1 else 0.0
         if error is None:
             right = (analysis.impact, analysis.direction, analysis.rationale) == ("high", "bearish", RATIONALE)
-            return Cell(OK if right else "a wrong answer", len(server.requests), None, seconds)
-        return Cell(type(error).__name__, len(server.requests), error, seconds)
+            return Cell(OK if right else "a wrong answer", len(server.requests), None, seconds, waited)
+        return Cell(type(error).__name__, len(server.requests), error, seconds, waited)
 
 
 def ask(url: str, backend: Any, call: str, *, asynchronous: bool, seconds: float = _SECONDS) -> NewsAnalysis:

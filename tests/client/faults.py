@@ -9,9 +9,9 @@ import gzip
 import json
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trustme
 from fintunnel.errors import (
@@ -62,13 +62,18 @@ class Fault:
     hosted: Outcome | None = None  # where it is another for the hosted API
     hosted_attempts: int | None = None
     streamed: Outcome | None = None  # where it is another for a stream
+    odd_attempts: Mapping[str, int] = field(default_factory=dict)  # by "backend call" or by call
+    least_wait: float = 0.0  # s, before the second attempt
 
     def expected(self, backend: str, call: str) -> Outcome:
         if call == "stream" and self.streamed is not None:
             return self.streamed
         return self.hosted if backend == "deepseek" and self.hosted is not None else self.outcome
 
-    def expected_attempts(self, backend: str) -> int | None:
+    def expected_attempts(self, backend: str, call: str) -> int | None:
+        for name in (f"{backend} {call}", call):
+            if name in self.odd_attempts:
+                return self.odd_attempts[name]
         return self.hosted_attempts if backend == "deepseek" and self.hosted_attempts is not None else self.attempts
 
 
@@ -198,16 +203,17 @@ FAULTS = [
     Fault("body trickles", _slow_body, RequestTimeout, 1),
     Fault("keep-alive bytes without end", _keep_alive, RequestTimeout, 1),
     Fault("keep-alive bytes, then the answer", _keep_alive_then_good, OK, 1),
-    Fault("connection cut in the answer", _cut, ConnectionFailed),
-    Fault("answer cut short", _truncated, MalformedAnswerError, streamed=ConnectionFailed),
+    Fault("connection cut in the answer", _cut, ConnectionFailed, 3, odd_attempts={"stream": 1}),
+    Fault("answer cut short", _truncated, MalformedAnswerError, 1, streamed=ConnectionFailed),
     Fault("split at every byte", _split, OK, 1),
-    Fault("everything twice", _twice, MalformedAnswerError),
+    Fault("everything twice", _twice, MalformedAnswerError, 1, odd_attempts={"deepseek stream": 2}),
     Fault("not HTTP", _every_time(always(b"220 smtp ready\r\n\r\n")), ConnectionFailed, 3),
     Fault("broken gzip", _every_time(always(answer(200, b"\x1f\x8bnot", headers={"Content-Encoding": "gzip"}))),
           MalformedAnswerError, 1),
     Fault("gzip bomb", _every_time(always(answer(200, gzip.compress(b" " * (40 << 20)),
                                                    headers={"Content-Encoding": "gzip"}))), MalformedAnswerError, 1),
-    Fault("another service's JSON", _every_time(always(answer(200, b'{"hello": 1}'))), MalformedAnswerError),
+    Fault("another service's JSON", _every_time(always(answer(200, b'{"hello": 1}'))), MalformedAnswerError, 1,
+          odd_attempts={"deepseek analyze": 2}),
     Fault("an array", _every_time(always(answer(200, b"[1]"))), MalformedAnswerError, 1),
     Fault("nested without end", _every_time(always(answer(200, b"[" * 100_000))), MalformedAnswerError, 1),
     Fault("empty body", _every_time(always(answer(200, b""))), MalformedAnswerError, 1),
@@ -235,8 +241,8 @@ FAULTS = [
       for status in (408, 409, 429, 500, 502, 503, 504)),
     Fault("402 that asks to be retried", _every_time(_status(402, {"x-should-retry": "true"})), QuotaError, 1),
     Fault("500 that asks not to be", _every_time(_status(500, {"x-should-retry": "false"})), ServerFailure, 1),
-    Fault("429, Retry-After in seconds", _retry_after("0.05"), OK, 2),
-    Fault("429, Retry-After in milliseconds", _retry_after("50", "Retry-After-Ms"), OK, 2),
+    Fault("429, Retry-After in seconds", _retry_after("0.2"), OK, 2, least_wait=0.2),
+    Fault("429, Retry-After in milliseconds", _retry_after("200", "Retry-After-Ms"), OK, 2, least_wait=0.2),
     Fault("429, Retry-After as a date", _retry_after("Thu, 01 Jan 1970 00:00:00 GMT"), OK, 2),
     Fault("429, Retry-After past the deadline", _every_time(_status(429, {"Retry-After": "600"})), RateLimitError, 1),
     Fault("error without a body", _every_time(always(answer(500, b""))), ServerFailure, 3),

@@ -60,13 +60,11 @@ class MisbehavingServer:
     url: str = ""
     requests: list[Request] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
-    connections: int = 0
 
 
-def answer(status: int, body: bytes, *, headers: dict[str, str] | None = None, length: int | None = None) -> bytes:
-    """`length`: of the body as the head claims it."""
+def answer(status: int, body: bytes, *, headers: dict[str, str] | None = None) -> bytes:
     given = {"Content-Type": "application/json", "Connection": "close", **(headers or {})}
-    given["Content-Length"] = str(len(body) if length is None else length)
+    given["Content-Length"] = str(len(body))
     head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
     return f"HTTP/1.1 {status} X\r\n{head}\r\n".encode() + body
 
@@ -104,7 +102,6 @@ def misbehaving_server(
                 connection, _ = listener.accept()
             except TimeoutError:
                 continue
-            state.connections += 1
             thread = threading.Thread(target=serve, args=[connection])
             thread.start()
             serving.append(thread)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from fintunnel import (
     AsyncDeepSeekClient,
     AuthenticationError,
     ConfigurationError,
+    ConnectionFailed,
     DeepSeekClient,
     MalformedAnswerError,
     TunnelError,
 )
 from fintunnel.backends import ngrok_api
-from fintunnel.backends.address import own_server_address
 from fintunnel.backends.ngrok_api import tunnel_url
 from fintunnel.connection_file import Connection, write_connection
 from fintunnel.local_server import free_port
@@ -27,6 +31,8 @@ from pydantic import SecretStr
 
 from tests.client.cells import short_waits
 from tests.client.fault_server import Reply, chat_reply, fault_server
+from tests.client.good_answers import good
+from tests.client.misbehaving_server import MisbehavingServer, always, misbehaving_server
 
 OPEN = Connection(
     url="https://mine.ngrok-free.dev", key_name="agent", model="gold", opened_at=datetime(2026, 1, 1, tzinfo=UTC)
@@ -64,25 +70,43 @@ def test_a_closed_or_missing_tunnel_is_told_before_anything_is_sent(
         client.analyze("加息")
 
 
+@contextmanager
+def server_with_certificate(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[MisbehavingServer]:
+    """https, as every public address is."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    with misbehaving_server(always(good("finetuned", "analyze")), tls=context) as server:
+        yield server
+
+
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 def test_a_tunnel_that_moved_is_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asynchronous: bool) -> None:
     """The file is read again when nobody answers at the old address, and the call goes on at the new one."""
     file = tmp_path / "connection.json"
-    where = own_server_address(None, file, None)
-    with fault_server(chat_reply("好")) as moved_to:
-        addresses = [f"http://127.0.0.1:{free_port()}", moved_to.url]
-        # Only https stands in a file; on loopback there is none.
-        monkeypatch.setattr(type(where), "find", lambda _: addresses.pop(0) if len(addresses) > 1 else addresses[0])
-        monkeypatch.setenv("FINTUNNEL_CONNECTION_FILE", str(file))
-        monkeypatch.setenv("FINTUNNEL_API_KEY", "own-secret")
+    write_connection(file, OPEN.model_copy(update={"url": f"https://127.0.0.1:{free_port()}"}))
+    monkeypatch.setenv("FINTUNNEL_CONNECTION_FILE", str(file))
+    monkeypatch.setenv("FINTUNNEL_API_KEY", "own-secret")
 
-        async def ask() -> str:
-            async with AsyncDeepSeekClient(backend="finetuned") as client:
-                return await client.complete("你好")
+    async def ask(moved_to: str) -> str:
+        async with AsyncDeepSeekClient(backend="finetuned") as client:
+            with pytest.raises(ConnectionFailed):
+                await client.analyze("加息")
+            write_connection(file, OPEN.model_copy(update={"url": moved_to}))
+            return (await client.analyze("加息")).impact
 
-        with short_waits():
-            answer = asyncio.run(ask()) if asynchronous else DeepSeekClient(backend="finetuned").complete("你好")
-    assert answer == "好" and moved_to.seen[0].headers["authorization"] == "Bearer own-secret"
+    with short_waits(), server_with_certificate(monkeypatch, tmp_path) as server:
+        if asynchronous:
+            assert asyncio.run(ask(server.url)) == "high"
+        else:
+            with DeepSeekClient(backend="finetuned") as client:
+                with pytest.raises(ConnectionFailed):
+                    client.analyze("加息")
+                write_connection(file, OPEN.model_copy(update={"url": server.url}))
+                assert client.analyze("加息").impact == "high" and client.url == server.url
+    assert [request.headers["authorization"] for request in server.requests] == ["Bearer own-secret"]
 
 
 def test_ngroks_api_is_asked_for_the_endpoint_with_our_metadata() -> None:
@@ -119,17 +143,17 @@ def test_none_several_and_bad_answers_are_told() -> None:
     assert "ngrok-api-secret" not in str(caught.value)
 
 
-def test_the_variable_leads_to_the_api_and_its_key_to_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    with fault_server(chat_reply("好")) as own, fault_server(page(endpoint("https://mine.ngrok-free.dev"))) as api:
+def test_the_variable_leads_to_the_api_and_its_key_to_no_other_host(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with server_with_certificate(monkeypatch, tmp_path) as own, fault_server(page(endpoint(own.url))) as api:
         monkeypatch.setattr(ngrok_api, "_API", api.url)
-        monkeypatch.setattr(ngrok_api.tunnel_url, "__defaults__", (api.url,))
-        monkeypatch.setattr(ngrok_api, "_https_url", lambda _: own.url)
         monkeypatch.setenv("NGROK_API_KEY", "ngrok-api-secret")
         monkeypatch.setenv("FINTUNNEL_API_KEY", "own-secret")
-        client = DeepSeekClient(backend="finetuned")
-        assert api.seen == []  # making a client asks nobody
-        assert client.complete("一") == client.complete("二") == "好"
-    assert len(api.seen) == 1 and "own-secret" not in str(api.seen) and "ngrok-api-secret" not in str(own.seen)
+        with DeepSeekClient(backend="finetuned") as client:
+            assert api.seen == []  # making a client asks nobody
+            assert client.analyze("加息").impact == client.analyze("降息").impact == "high"
+    assert len(api.seen) == 1 and "own-secret" not in str(api.seen) and "ngrok-api-secret" not in str(own.requests)
 
 
 @pytest.mark.parametrize(

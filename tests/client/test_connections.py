@@ -20,7 +20,8 @@ from fintunnel.transport.ngrok import SKIP_WARNING
 
 from tests.client.cells import ask
 from tests.client.fault_server import Reply, chat_reply, fault_server
-from tests.client.good_answers import good
+from tests.client.good_answers import good, good_body
+from tests.client.http2_server import http2_server
 from tests.client.misbehaving_server import always, misbehaving_server
 from tests.live_app import LiveApp
 
@@ -184,10 +185,25 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         DeepSeekClient(backend="deepseek", api_key="k").complete("你好")
 
 
-def test_http2_is_spoken_where_it_is_wanted(live_app: LiveApp) -> None:
-    """Over plain HTTP nobody offers it, and HTTP/1.1 goes on."""
-    client = DeepSeekClient(backend="finetuned", url=live_app.url, api_key="right-key", http2=True)
-    assert client.analyze("加息", explain=False).impact in ("low", "medium", "high")
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_http2_is_spoken_where_it_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asynchronous: bool
+) -> None:
+    async def analyze(url: str) -> None:
+        async with AsyncDeepSeekClient(backend="finetuned", url=url, http2=True) as client:
+            assert (await client.analyze("加息")).impact == (await client.analyze("降息")).impact == "high"
+
+    with http2_server(good_body("finetuned")) as server:
+        server.ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        if asynchronous:
+            asyncio.run(analyze(server.url))
+        else:
+            with DeepSeekClient(backend="finetuned", url=server.url, http2=True) as client:
+                assert client.analyze("加息").impact == client.analyze("降息").impact == "high"
+        assert server.paths == ["/analyze", "/analyze"] and server.connections == 1
+        with pytest.raises(ConnectionFailed):  # the server speaks nothing else
+            DeepSeekClient(backend="finetuned", url=server.url, max_retries=0).analyze("加息")
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])

@@ -23,8 +23,8 @@ def test_a_fault_is_a_typed_error_or_healed(fault: Fault, backend: str, call: st
     cell = run_cell(fault, backend, call, asynchronous=asynchronous)
     expected = fault.expected(backend, call)
     assert cell.outcome == (expected if isinstance(expected, str) else expected.__name__), cell.error
-    attempts = fault.expected_attempts(backend)
-    assert attempts is None or cell.attempts == attempts
+    assert cell.attempts == fault.expected_attempts(backend, call)
+    assert cell.waited >= fault.least_wait
     assert cell.seconds < _LONGEST
     if cell.error is not None:
         assert "secret-key" not in str(cell.error) and "secret-key" not in repr(cell.error)

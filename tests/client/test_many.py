@@ -29,7 +29,7 @@ from fintunnel.local_server import free_port
 from tests.client.cells import short_waits
 from tests.client.fault_server import Reply, chat_reply, fault_server
 from tests.client.good_answers import ANALYSIS, WRITTEN, chat_object
-from tests.client.misbehaving_server import Line, Request, answer, misbehaving_server
+from tests.client.misbehaving_server import Line, Request, always, answer, misbehaving_server
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +131,22 @@ def test_a_refused_key_or_an_empty_balance_ends_it(status: int, kind: type[FinTu
     assert len(server.seen) == 2
 
 
-def test_three_times_nobody_ends_it_and_one_blip_does_not() -> None:
+def test_failures_with_answers_between_them_do_not_end_it() -> None:
+    """Each call makes three attempts."""
+    fails, answers = [_reset] * 3, [always(answer(200, json.dumps(chat_object(WRITTEN)).encode()))]
+    behaviours = [*fails, *fails, *answers, *fails, *fails, *answers]
+    with misbehaving_server(*behaviours) as server:
+        results = ask(server.url, "deepseek", ["x"] * 7, asynchronous=False, concurrency=1)
+    kinds = [ConnectionFailed, ConnectionFailed, NewsAnalysis] * 2 + [NewsAnalysis]
+    assert [type(result) for result in results] == kinds
+
+
+def _reset(line: Line, request: Request) -> None:
+    del request
+    line.reset()
+
+
+def test_three_times_nobody_ends_it() -> None:
     results = ask(f"http://127.0.0.1:{free_port()}", "deepseek", ["x"] * 9, asynchronous=False, concurrency=1)
     assert [type(result) for result in results] == [ConnectionFailed] * 9
     assert len({id(result) for result in results}) == 3

@@ -42,7 +42,7 @@ def test_the_table_names_every_check_and_ends_with_a_conclusion(capsys: pytest.C
 
 
 def test_without_the_training_extra_the_report_is_whole(tmp_path: Path) -> None:
-    absent = ("torch", "transformers", "bitsandbytes", "peft", "trl", "accelerate", "psutil", "platformdirs", "rich")
+    absent = ("torch", "transformers", "bitsandbytes", "peft", "trl", "accelerate", "psutil", "platformdirs")
     code = (
         "import sys\n"
         f"for name in {absent + ('numpy', 'huggingface_hub', 'filelock', 'packaging')!r}: sys.modules[name] = None\n"

@@ -24,7 +24,7 @@ _SECONDS = 15.0
 _MAX_PAGES = 10
 
 
-def tunnel_url(api_key: SecretStr, api: str = _API) -> str:
+def tunnel_url(api_key: SecretStr, api: str | None = None) -> str:
     """The public URL of the account's open endpoint that carries FinTunnel's metadata.
 
     Raises:
@@ -34,7 +34,7 @@ def tunnel_url(api_key: SecretStr, api: str = _API) -> str:
     """
     target = Target(
         name="ngrok 的 API",
-        address=FixedAddress(api),
+        address=FixedAddress(api or _API),
         api_key=api_key,
         timeouts=Timeouts(total=_SECONDS),
         max_retries=1,
