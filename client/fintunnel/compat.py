@@ -81,7 +81,7 @@ class DeepseekClient:
         try:
             attempt = self._timeout or max(timeout, self._least_timeout)
             retries = max(0, retries)
-            return self._client.chat(
+            answer = self._client.chat(
                 messages,
                 attempt * (retries + 1),
                 temperature,
@@ -89,6 +89,7 @@ class DeepseekClient:
                 max_retries=retries,
                 read_timeout=attempt,
             )
+            return str(answer)  # what the old client returned
         except Exception as error:  # an agent of that kind recurses on an exception
             return f"{ERROR_PREFIX} {_text(error)}"
 

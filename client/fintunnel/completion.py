@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from fintunnel.settings import Backend
 from fintunnel.wire import Usage
@@ -41,3 +41,8 @@ class Completion(str):
         made.backend, made.model, made.usage = backend, model, usage
         made.fallback, made.truncated = fallback, truncated
         return made
+
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
+        """For copies and pickles, which an agent's history may be."""
+        names = ("backend", "model", "usage", "fallback", "truncated")
+        return (str(self),), {name: getattr(self, name) for name in names}

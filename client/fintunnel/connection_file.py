@@ -52,8 +52,9 @@ def read_connection(path: Path) -> Connection:
         raise ConfigurationError(
             f"没有连接文件 {path}", advice="请用 --connection-file 启动服务；文件在 Drive 里的话，等它同步完。"
         ) from None
-    except OSError as error:
-        raise ConfigurationError(f"无法读取连接文件 {path}：{error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a path that cannot be one
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"无法读取连接文件 {path}：{reason}") from error
     try:
         if len(content) > _MAX_BYTES:
             raise ValueError("too large")

@@ -7,8 +7,10 @@ answers are the same, and `answer.model.backend` says who answered. Their addres
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from queue import Empty, SimpleQueue
+from threading import Thread
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
@@ -17,7 +19,7 @@ import httpx
 from fintunnel.backends.choice import Options, checked_retries, checked_seconds, choose
 from fintunnel.backends.fallback import FAILURES
 from fintunnel.backends.hosted_api import HostedApi
-from fintunnel.backends.many import Progress
+from fintunnel.backends.many import Portion, Progress
 from fintunnel.backends.operations import Operations
 from fintunnel.backends.own_server import OwnServer
 from fintunnel.backends.steps import Steps, run
@@ -196,13 +198,32 @@ class DeepSeekClient:
         """
         many = self._operations.many(list(requests), fields, on_progress)
         seconds = many.seconds(timeout_seconds)
-        pool = ThreadPoolExecutor(many.concurrency(concurrency), "fintunnel")
+        portions = list(many.portions())
+        waiting = deque(portions)
+        finished: SimpleQueue[tuple[Portion, list[Any] | BaseException]] = SimpleQueue()
+
+        def work() -> None:
+            while True:
+                try:
+                    portion = waiting.popleft()
+                except IndexError:
+                    return
+                try:
+                    finished.put((portion, self._run(many.ask(portion), seconds)))
+                except BaseException as error:
+                    finished.put((portion, error))
+
+        # Daemons: after Ctrl-C the program ends at once, and not when the last answer has come.
+        for _ in range(min(many.concurrency(concurrency), len(portions))):
+            Thread(target=work, name="fintunnel", daemon=True).start()
         try:
-            asked = {pool.submit(self._run, many.ask(each), seconds): each for each in many.portions()}
-            for future in as_completed(asked):
-                many.keep(asked[future].indices, future.result())
+            for _ in portions:
+                portion, outcome = _next(finished)
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                many.keep(portion.indices, outcome)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nothing new is asked
+            waiting.clear()  # nothing new is asked
         return many.results
 
     @overload
@@ -389,3 +410,12 @@ class DeepSeekClient:
 def _close(senders: list[Sender]) -> None:
     for sender in senders:
         sender.close()
+
+
+def _next(queue: SimpleQueue[_T]) -> _T:
+    """As `queue.get()`, which on Windows no Ctrl-C interrupts."""
+    while True:
+        try:
+            return queue.get(timeout=0.2)
+        except Empty:
+            pass

@@ -52,7 +52,7 @@ def label_probabilities(
         return None
     total = sum(weights.values())
     unlisted = 0.0 if all(weights.values()) else 1.0 - listed  # a label that is not listed may hold all of it
-    if not total > 0 or ambiguous + unlisted > _NEGLIGIBLE * total:
+    if not (total > 0 and listed <= 1.0 + _NEGLIGIBLE) or ambiguous + unlisted > _NEGLIGIBLE * total:
         return None
     # What was answered is the model's choice; figures that say otherwise would belong to another answer.
     if max(weights, key=weights.__getitem__) != chosen:

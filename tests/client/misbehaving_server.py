@@ -43,6 +43,10 @@ class Line:
         if self._over.wait(seconds):
             raise ConnectionError("the test is over")
 
+    def next_request(self) -> Request | None:
+        """On a connection that stays open; None: the client has closed it."""
+        return _read(self.socket)
+
     def reset(self) -> None:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()

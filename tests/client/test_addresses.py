@@ -113,7 +113,7 @@ def test_ngroks_api_is_asked_for_the_endpoint_with_our_metadata() -> None:
     others = endpoint("https://other.ngrok.app", None), endpoint("https://x.ngrok.app", '{"app":"x"}'), {"a": 1}
     with fault_server(page(*others), page(endpoint("https://mine.ngrok-free.dev"))) as api:
         api.replies[0] = page(*others, following=f"{api.url}/endpoints?before_id=ep_1")
-        assert tunnel_url(KEY, api.url) == "https://mine.ngrok-free.dev"
+        assert tunnel_url(KEY, api=api.url) == "https://mine.ngrok-free.dev"
     assert [seen.path for seen in api.seen] == ["/endpoints", "/endpoints?before_id=ep_1"]
     assert api.seen[0].headers["authorization"] == "Bearer ngrok-api-secret"
     assert api.seen[0].headers["ngrok-version"] == "2"
@@ -123,23 +123,23 @@ def test_ngroks_key_is_not_sent_after_a_page_elsewhere() -> None:
     with fault_server(page()) as elsewhere, fault_server(page()) as api:
         api.replies[0] = page(following=f"{elsewhere.url}/endpoints")
         with pytest.raises(TunnelError, match="没有开着"):
-            tunnel_url(KEY, api.url)
+            tunnel_url(KEY, api=api.url)
     assert elsewhere.seen == []
 
 
 def test_none_several_and_bad_answers_are_told() -> None:
     with fault_server(page()) as api, pytest.raises(TunnelError, match="fintunnel serve --tunnel ngrok"):
-        tunnel_url(KEY, api.url)
+        tunnel_url(KEY, api=api.url)
     two = endpoint("https://a.ngrok-free.dev"), endpoint("https://b.ngrok-free.dev")
     with fault_server(page(*two)) as api, pytest.raises(ConfigurationError, match="https://a.*https://b"):
-        tunnel_url(KEY, api.url)
+        tunnel_url(KEY, api=api.url)
     with fault_server(page(endpoint("http://a.ngrok-free.dev"))) as api, pytest.raises(ConfigurationError):
-        tunnel_url(KEY, api.url)
+        tunnel_url(KEY, api=api.url)
     with fault_server(Reply(body=b"{}")) as api, pytest.raises(MalformedAnswerError):
-        tunnel_url(KEY, api.url)
+        tunnel_url(KEY, api=api.url)
     refused = Reply(403, b'{"error_code": "ERR_NGROK_206", "msg": "no"}', {"Ngrok-Error-Code": "ERR_NGROK_206"})
     with fault_server(refused) as api, pytest.raises(AuthenticationError, match="NGROK_API_KEY") as caught:
-        tunnel_url(KEY, api.url)
+        tunnel_url(KEY, api=api.url)
     assert "ngrok-api-secret" not in str(caught.value)
 
 

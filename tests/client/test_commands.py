@@ -16,6 +16,7 @@ import pytest
 from fintunnel.cli import main
 from fintunnel.local_server import free_port
 
+from tests.client.fault_server import Reply, fault_server
 from tests.instant_engine import InstantEngine
 from tests.live_app import LiveApp
 
@@ -96,9 +97,12 @@ def test_one_bad_line_loses_nothing_and_is_told(capsys: pytest.CaptureFixture[st
         (["analyze", "--file", "empty.txt"], "没有消息"),
         (["analyze", "--file", "binary.txt"], "不是文本"),
         (["analyze", "加息", "--json", "--out", "没有的目录/x.json"], "无法写入"),
+        (["analyze", "加息", "--out", "."], "无法写入"),
+        (["analyze", "--file", "news.txt", "--out", "news.txt"], "会覆盖"),
     ],
 )
 def test_wrong_use_is_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("news.txt").write_text("加息", encoding="utf-8")
     Path("empty.txt").write_bytes(b"\n \n")
     Path("binary.txt").write_bytes(bytes(range(256)))
     assert here(*arguments) == 2
@@ -170,3 +174,18 @@ def test_ctrl_c_keeps_what_was_answered(engine: InstantEngine) -> None:
     assert process.returncode == 130 and "已中断" in error.decode()
     lines = Path("out.jsonl").read_text(encoding="utf-8").splitlines()
     assert 0 < len(lines) < 64 and all("analysis" in json.loads(line) for line in lines)
+
+
+@pytest.mark.parametrize("out", [".", "没有的目录/x.json", "news.txt"])
+def test_a_result_that_could_not_be_written_is_not_asked_for(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("news.txt").write_text("加息", encoding="utf-8")
+    with fault_server(Reply(500)) as server:
+        monkeypatch.setenv("FINTUNNEL_URL", server.url)
+        assert here("analyze", "--file", "news.txt", "--json", "--out", out) == 2
+    assert server.seen == [] and Path("news.txt").read_text(encoding="utf-8") == "加息"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no device of that kind there")
+def test_a_device_stays_one() -> None:
+    assert here("analyze", "加息", "--json", "--out", "/dev/null") == 0
+    assert not Path("/dev/null").is_file()

@@ -8,7 +8,8 @@ from pydantic import SecretStr
 
 from fintunnel.backends.ngrok_api import tunnel_url
 from fintunnel.connection_file import FILE_NAME, read_connection
-from fintunnel.errors import FinTunnelError, TunnelError
+from fintunnel.errors import ConfigurationError, FinTunnelError, TunnelError
+from fintunnel.transport.call import Budget
 from fintunnel.transport.target import Address, FixedAddress
 
 __all__ = ["own_server_address"]
@@ -33,21 +34,21 @@ class _FoundAddress:
     def __init__(self) -> None:
         self.known: str | None = None
 
-    def find(self) -> str:
+    def find(self, budget: Budget | None) -> str:
         """
         Raises:
             FinTunnelError: there is none.
         """
         raise NotImplementedError
 
-    def url(self) -> str:
+    def url(self, budget: Budget | None = None) -> str:
         if self.known is None:
-            self.known = self.find()
+            self.known = self.find(budget)
         return self.known
 
-    def look_again(self) -> None:
+    def look_again(self, budget: Budget) -> None:
         try:
-            self.known = self.find()
+            self.known = self.find(budget)
         except FinTunnelError:
             pass  # the old one is as good as none; the failure at hand says more
 
@@ -57,8 +58,12 @@ class _FileAddress(_FoundAddress):
         super().__init__()
         self._path = path
 
-    def find(self) -> str:
-        path = self._path / FILE_NAME if self._path.is_dir() else self._path
+    def find(self, budget: Budget | None) -> str:
+        del budget
+        try:
+            path = self._path / FILE_NAME if self._path.is_dir() else self._path
+        except (OSError, ValueError) as error:  # a drive that is gone, a path that cannot be one
+            raise ConfigurationError(f"无法读取连接文件 {self._path}：{error}") from error
         connection = read_connection(path)
         if connection.closed_at is not None:
             raise TunnelError(
@@ -74,5 +79,5 @@ class _NgrokAddress(_FoundAddress):
         super().__init__()
         self._api_key = api_key
 
-    def find(self) -> str:
-        return tunnel_url(self._api_key)
+    def find(self, budget: Budget | None) -> str:
+        return tunnel_url(self._api_key, budget)

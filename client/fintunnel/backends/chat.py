@@ -6,12 +6,16 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from fintunnel.completion import Completion
 from fintunnel.errors import ConnectionFailed, FinTunnelError, MalformedAnswerError, ServerFailure
 from fintunnel.settings import Backend
 from fintunnel.transport.call import Answer
+from fintunnel.transport.failures import clean, item_failure
 from fintunnel.transport.sse import ServerEvent
-from fintunnel.wire import Usage
+from fintunnel.transport.target import Target
+from fintunnel.wire import ErrorDetail, Usage
 
 __all__ = ["TextReader", "chat_object", "completion_of", "finish_reason", "text_of", "usage_of"]
 
@@ -73,7 +77,7 @@ def usage_of(counts: object) -> Usage:
     return Usage(**{name: value if type(value) is int and value >= 0 else 0 for name, value in values.items()})
 
 
-def chat_object(event: ServerEvent) -> dict[str, Any] | None:
+def chat_object(event: ServerEvent, target: Target) -> dict[str, Any] | None:
     """The chunk in an event of a stream; None: the stream is done.
 
     Raises:
@@ -88,18 +92,26 @@ def chat_object(event: ServerEvent) -> dict[str, Any] | None:
     if not isinstance(chunk, dict):
         raise MalformedAnswerError("流里有一个事件不是 JSON 对象")
     if chunk.get("error"):
-        message = chunk["error"].get("message") if isinstance(chunk["error"], dict) else chunk["error"]
-        raise ServerFailure(f"服务出错：{str(message)[:300]}", advice="请稍后再试。")
+        raise _reported(chunk["error"], target)
     failure = _stopped(finish_reason(chunk), None)
     if failure is not None:
         raise failure
     return chunk
 
 
+def _reported(error: object, target: Target) -> FinTunnelError:
+    try:
+        return item_failure(ErrorDetail.model_validate(error), target)
+    except ValidationError:  # another server's
+        message = error.get("message") if isinstance(error, dict) else error
+        return ServerFailure(f"服务出错：{clean(str(message), target.secret)}", advice="请稍后再试。")
+
+
 class TextReader:
     """The pieces of a streamed chat completion."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: Target) -> None:
+        self._target = target
         self.finished = False  # the model has ended its answer, or the stream has
         self.chunk: dict[str, Any] = {}  # the last one
 
@@ -108,7 +120,7 @@ class TextReader:
         Raises:
             FinTunnelError: the event reports an error, or is no chunk.
         """
-        chunk = chat_object(event)
+        chunk = chat_object(event, self._target)
         if chunk is None:
             self.finished = True
             return
@@ -116,10 +128,11 @@ class TextReader:
         self.finished = self.finished or finish_reason(chunk) is not None
         try:
             choices: Iterable[Any] = chunk["choices"]
-            texts = [choice["delta"].get("content") for choice in choices]
+            texts = [choice["delta"].get("content") for choice in choices if choice.get("index", 0) == 0]
         except (LookupError, TypeError, AttributeError) as error:
             raise MalformedAnswerError("流里有一个事件不是对话的一段") from error
-        yield from (text for text in texts if isinstance(text, str) and text)
+        # Half a surrogate pair could not be written anywhere.
+        yield from (text.encode("utf-8", "ignore").decode() for text in texts if isinstance(text, str) and text)
 
     def end(self) -> None:
         """

@@ -24,6 +24,7 @@ from fintunnel.label_probabilities import label_probabilities
 from fintunnel.prompt import PROMPT_VERSION, Message, render_prompt
 from fintunnel.settings import Backend
 from fintunnel.transport.call import Answer, Call
+from fintunnel.transport.failures import clean
 from fintunnel.transport.target import Target
 from fintunnel.wire import (
     DIRECTIONS,
@@ -97,16 +98,16 @@ class HostedApi:
     def stream(self, request: NewsRequest | ReportRequest) -> tuple[Call, WrittenReader]:
         _check_adapter(request)
         body = self._analysis_body(request, render_prompt(request).messages()) | _STREAM
-        return self._call(body), WrittenReader(request, self.analysis_of, partial(self.repair, request))
+        return self._call(body), WrittenReader(self.target, request, self.analysis_of, partial(self.repair, request))
 
     def stream_text(self, messages: Sequence[Message], temperature: float, max_tokens: int) -> tuple[Call, TextReader]:
-        return self._call(self._body(messages, max_tokens, temperature) | _STREAM), TextReader()
+        return self._call(self._body(messages, max_tokens, temperature) | _STREAM), TextReader(self.target)
 
     def check(self) -> Steps[Check]:
         yield Call("/models", fallback=self.as_fallback)
         answer = yield Call("/models", fallback=self.as_fallback)  # on the connection that is open by now
         try:
-            models = [str(each["id"])[:200] for each in answer.json["data"]]
+            models = [clean(str(each["id"]), self.target.secret)[:200] for each in answer.json["data"]]
         except (LookupError, TypeError) as error:
             raise MalformedAnswerError("模型列表不符合 OpenAI 格式", request_id=answer.request_id) from error
         if self.model not in models:

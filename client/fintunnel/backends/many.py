@@ -23,7 +23,7 @@ from fintunnel.errors import (
 )
 from fintunnel.wire import NewsAnalysis, NewsRequest, ReportAnswer, ReportRequest
 
-__all__ = ["Many", "Portion", "Progress", "news_request"]
+__all__ = ["Many", "Portion", "Progress", "check_kind", "news_request"]
 
 Result = NewsAnalysis | ReportAnswer | FinTunnelError
 
@@ -58,11 +58,23 @@ class Portion:
     requests: list[NewsRequest | ReportRequest]
 
 
+def check_kind(request: object) -> None:
+    """
+    Raises:
+        InvalidRequestError: neither a headline nor a request, such as what a table has in an empty cell.
+    """
+    if not isinstance(request, NewsRequest | ReportRequest):
+        raise InvalidRequestError(f"要分析的应是一条消息或一个请求，不是 {type(request).__name__}")
+
+
 def news_request(text: str, fields: dict[str, object]) -> NewsRequest:
     """
     Raises:
         InvalidRequestError: a field is not what the contract allows.
+        TypeError: a second text.
     """
+    if "text" in fields:
+        raise TypeError("the text is given twice")
     try:
         return NewsRequest.model_validate({"text": text, **fields})
     except ValidationError as error:
@@ -87,7 +99,7 @@ class Many:
     _failed: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        if self.fields and not all(isinstance(request, str) for request in self.requests):
+        if self.fields and any(isinstance(request, NewsRequest | ReportRequest) for request in self.requests):
             raise TypeError(f"fields go with headlines, not with requests: {', '.join(self.fields)}")
         self.results = [None] * len(self.requests)
 
@@ -111,12 +123,13 @@ class Many:
     def portions(self) -> Iterator[Portion]:
         valid: list[tuple[int, NewsRequest | ReportRequest]] = []
         for index, request in enumerate(self.requests):
-            if isinstance(request, str):
-                try:
+            try:
+                if isinstance(request, str):
                     request = news_request(request, self.fields)
-                except InvalidRequestError as error:
-                    self.keep([index], [error])
-                    continue
+                check_kind(request)
+            except InvalidRequestError as error:
+                self.keep([index], [error])
+                continue
             valid.append((index, request))
         size = _BATCH if self.is_batched else 1
         for at in range(0, len(valid), size):

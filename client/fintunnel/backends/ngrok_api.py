@@ -24,7 +24,7 @@ _SECONDS = 15.0
 _MAX_PAGES = 10
 
 
-def tunnel_url(api_key: SecretStr, api: str | None = None) -> str:
+def tunnel_url(api_key: SecretStr, budget: Budget | None = None, *, api: str | None = None) -> str:
     """The public URL of the account's open endpoint that carries FinTunnel's metadata.
 
     Raises:
@@ -44,7 +44,7 @@ def tunnel_url(api_key: SecretStr, api: str | None = None) -> str:
     )
     sender = Sender(target)
     try:
-        urls = sorted(set(_our_urls(sender)))
+        urls = sorted(set(_our_urls(sender, budget or Budget.of(_SECONDS))))
     finally:
         sender.close()
     if not urls:
@@ -61,8 +61,8 @@ def tunnel_url(api_key: SecretStr, api: str | None = None) -> str:
     return urls[0]
 
 
-def _our_urls(sender: Sender) -> Iterator[str]:
-    path, budget = "/endpoints", Budget.of(_SECONDS)
+def _our_urls(sender: Sender, budget: Budget) -> Iterator[str]:
+    path = "/endpoints"
     for _ in range(_MAX_PAGES):
         page = sender.send(Call(path), budget).json
         endpoints = page.get("endpoints")

@@ -8,7 +8,7 @@ from typing import TypeVar
 from fintunnel.backends.choice import Choice
 from fintunnel.backends.fallback import Cooldown, with_fallback
 from fintunnel.backends.hosted_api import HostedApi
-from fintunnel.backends.many import Many, Progress, news_request
+from fintunnel.backends.many import Many, Progress, check_kind, news_request
 from fintunnel.backends.own_server import OwnServer
 from fintunnel.backends.steps import Steps
 from fintunnel.check import Check
@@ -37,6 +37,7 @@ class Operations:
         """
         if isinstance(request, str):
             return news_request(request, fields)
+        check_kind(request)
         if fields:
             raise TypeError(f"fields go with a headline, not with a request: {', '.join(fields)}")
         return request

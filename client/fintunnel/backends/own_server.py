@@ -23,7 +23,7 @@ from fintunnel.prompt import Message
 from fintunnel.settings import Backend
 from fintunnel.stream_parts import Done, Labels, StreamPart, TextPiece
 from fintunnel.transport.call import Answer, Call
-from fintunnel.transport.failures import item_failure
+from fintunnel.transport.failures import clean, item_failure
 from fintunnel.transport.sse import ServerEvent
 from fintunnel.transport.target import Target
 from fintunnel.wire import (
@@ -95,13 +95,13 @@ class OwnServer:
         return Call("/analyze/stream", _body(request)), OwnReader(self.target, request)
 
     def stream_text(self, messages: Sequence[Message], temperature: float, max_tokens: int) -> tuple[Call, TextReader]:
-        return self._chat(messages, temperature, max_tokens, stream=True), TextReader()
+        return self._chat(messages, temperature, max_tokens, stream=True), TextReader(self.target)
 
     def check(self) -> Steps[Check]:
         yield Call("/ready", with_json=False)
         answer = yield Call("/v1/models")  # behind the key; its connection is open by now
         try:
-            cards = {card.id: card for card in _Models.model_validate(answer.json).data}
+            cards = {clean(card.id, self.target.secret): card for card in _Models.model_validate(answer.json).data}
         except ValidationError as error:
             raise self._not_ours(error, answer) from error
         card = cards.get(self.model)

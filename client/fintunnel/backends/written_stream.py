@@ -13,6 +13,7 @@ from fintunnel.errors import MalformedAnswerError
 from fintunnel.json_string import JsonStringReader
 from fintunnel.stream_parts import Done, Labels, StreamPart, TextPiece
 from fintunnel.transport.sse import ServerEvent
+from fintunnel.transport.target import Target
 from fintunnel.wire import NewsAnalysis, NewsRequest, ReportAnswer, ReportRequest, Usage
 
 __all__ = ["WrittenReader"]
@@ -47,12 +48,14 @@ class WrittenReader:
         finished: no more events are wanted.
     """
 
-    def __init__(self, request: NewsRequest | ReportRequest, analysis_of: AnalysisOf, repair: Repair) -> None:
+    def __init__(
+        self, target: Target, request: NewsRequest | ReportRequest, analysis_of: AnalysisOf, repair: Repair
+    ) -> None:
         self._request = request
         self._analysis_of = analysis_of
         self._repair = repair
         self._field = "rationale" if isinstance(request, NewsRequest) else "answer"
-        self._chat = TextReader()
+        self._chat = TextReader(target)
         self._labels: _Analysis | None = None
         self._string = JsonStringReader()
         self._streamed = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from fintunnel.commands.analysis_views import Row, analysis_view, rows_view
 from fintunnel.commands.headlines import headlines_from
 from fintunnel.deepseek_client import DeepSeekClient
 from fintunnel.errors import ERROR_PREFIX, ConfigurationError, FinTunnelError
+from fintunnel.terminal_text import printable
 from fintunnel.wire import NewsAnalysis, ReportAnswer
 
 __all__ = ["analyze"]
@@ -40,6 +42,7 @@ def analyze(
         raise ConfigurationError("要么给一条消息，要么用 --file 给一个文件", advice="用法见 fintunnel analyze --help。")
     if as_json and as_csv:
         raise ConfigurationError("--json 和 --csv 只能用一个")
+    _check_target(out, file)
     fields: dict[str, Any] = {"explain": explain, "adapter": adapter}
     if text is not None and text != "-" and not as_csv:
         with DeepSeekClient() as client:
@@ -85,24 +88,44 @@ def _for_programs(rows: list[Row], *, as_json: bool, as_csv: bool) -> str | None
     return json_lines(rows) if as_json else None
 
 
+def _check_target(out: Path | None, file: Path | None) -> None:
+    """Before anything is asked, and paid for.
+
+    Raises:
+        ConfigurationError: the result could not be written there, or would replace the headlines.
+    """
+    if out is None:
+        return
+    if out.is_dir() or not out.parent.is_dir():
+        raise ConfigurationError(f"无法写入 {out}：没有这个目录，或它本身是目录")
+    if file is not None and out.exists() and file.exists() and out.samefile(file):
+        raise ConfigurationError(f"--out 会覆盖 --file 的 {file}", advice="请换一个文件名。")
+
+
 def _give(written: str | None, out: Path | None, view: Any) -> None:
     """`written` for programs, else `view` for people; to the file or to the terminal."""
     if out is None:
-        if written is not None:
-            typer.echo(written, nl=False)
-        else:
+        if written is None:
             _console().print(view)
+        else:
+            # For a pipe as it is; a terminal would obey control characters.
+            typer.echo(printable(written.replace("\r\n", "\n")) if sys.stdout.isatty() else written, nl=False)
         return
     if written is None:
         console = Console(record=True, width=_PIPED_WIDTH, file=StringIO())
         console.print(view)
         written = console.export_text()
+    # The byte order mark tells Excel that it is UTF-8.
+    content = written.encode("utf-8-sig" if out.suffix == ".csv" else "utf-8", "replace")
     try:
-        with replacing_file(out) as partial:
-            # The byte order mark tells Excel that it is UTF-8.
-            partial.write_text(written, encoding="utf-8-sig" if out.suffix == ".csv" else "utf-8", newline="")
+        if out.exists() and not out.is_file():
+            out.write_bytes(content)  # a pipe or a device stays what it is
+        else:
+            with replacing_file(out) as partial:
+                partial.write_bytes(content)
     except OSError as error:
-        raise ConfigurationError(f"无法写入 {out}：{error.strerror}") from error
+        typer.echo(written, nl=False)  # what was answered is not lost
+        raise ConfigurationError(f"无法写入 {out}：{error.strerror}", advice="结果已打印出来。") from error
     typer.echo(f"已写入 {out}", err=True)
 
 

@@ -24,6 +24,8 @@ def headlines_from(path: Path | None) -> list[str]:
         ConfigurationError: the file cannot be read, is no text, or holds nothing.
     """
     name = "标准输入" if path is None else str(path)
+    if path is None and sys.stdin is None:
+        raise ConfigurationError("没有标准输入可读")
     try:
         content = sys.stdin.buffer.read() if path is None else path.read_bytes()
     except OSError as error:

@@ -74,7 +74,8 @@ class AsyncSender:
     async def _before_retry(self, state: RetryCallState) -> None:
         log_retry(state)
         if state.outcome is not None and isinstance(state.outcome.exception(), ConnectionFailed):
-            await asyncio.to_thread(self.target.address.look_again)
+            exchange: Exchange = state.args[0]
+            await asyncio.to_thread(self.target.address.look_again, exchange.budget)
 
     async def _ask(self, exchange: Exchange) -> Answer:
         began = time.monotonic()
@@ -97,7 +98,7 @@ class AsyncSender:
 
     async def _open(self, exchange: Exchange) -> httpx.Response:
         known = self.target.address.known
-        address = known if known is not None else await asyncio.to_thread(self.target.address.url)
+        address = known if known is not None else await asyncio.to_thread(self.target.address.url, exchange.budget)
         url = checked_url(address, self.target.name)
         http = await self._client(url)
         with self._typed_failures(exchange, url.host):
@@ -114,6 +115,7 @@ class AsyncSender:
 
     async def _chunks(self, exchange: Exchange, response: httpx.Response) -> AsyncGenerator[bytes, None]:
         host, size, chunks = response.request.url.host, 0, response.aiter_bytes()
+        exchange.check_encoding(response)
         while True:
             with self._typed_failures(exchange, host):
                 async with asyncio.timeout(exchange.budget.left + _GRACE):
@@ -122,6 +124,7 @@ class AsyncSender:
                 return
             size += len(chunk)
             exchange.check_size(size, host)
+            exchange.check_time(host)  # bytes that are there at once leave the timeout above no moment to fire
             yield chunk
 
     async def _read_events(self, exchange: Exchange, response: httpx.Response) -> AsyncGenerator[ServerEvent, None]:

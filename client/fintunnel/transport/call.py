@@ -69,5 +69,5 @@ def body_bytes(body: Mapping[str, Any]) -> bytes:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except UnicodeEncodeError:
         raise InvalidRequestError("文字里有不成对的代理字符，发不出去", advice="请检查文字的来源和编码。") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequestError(f"请求里有 JSON 里不能有的值：{error}") from None

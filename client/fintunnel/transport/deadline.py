@@ -9,6 +9,7 @@ Built on httpcore's public parts, which httpx itself is built on; httpx's own tr
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,9 @@ from typing import Any
 import httpcore
 import httpx
 
-__all__ = ["DeadlineBackend", "DeadlineTransport", "ending_at"]
+from fintunnel.transport.surplus import counting_reads, note_read, refuse_surplus
+
+__all__ = ["DeadlineBackend", "DeadlineTransport", "core_request", "ending_at", "httpx_errors"]
 
 _deadline: ContextVar[float | None] = ContextVar("fintunnel_deadline", default=None)
 
@@ -49,6 +52,7 @@ class _Stream(httpcore.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        note_read()
         return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -81,8 +85,20 @@ class DeadlineBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        left = _left(timeout, httpcore.ConnectTimeout)
-        return _Stream(self._sockets.connect_tcp(host, port, left, local_address, socket_options))
+        """Each address of the host in turn, all within the timeout; the system's resolver knows none."""
+        ends = None if timeout is None else time.monotonic() + timeout
+        try:
+            addresses = [info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(str(error)) from error
+        failure: Exception = httpcore.ConnectError("the host has no address")
+        for address in dict.fromkeys(map(str, addresses)):
+            left = _left(None if ends is None else max(ends - time.monotonic(), 0.001), httpcore.ConnectTimeout)
+            try:
+                return _Stream(self._sockets.connect_tcp(address, port, left, local_address, socket_options))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
 
 
 class DeadlineTransport(httpx.BaseTransport):
@@ -92,20 +108,13 @@ class DeadlineTransport(httpx.BaseTransport):
         self._pool = pool
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        asked = httpcore.Request(
-            request.method,
-            httpcore.URL(
-                scheme=request.url.raw_scheme,
-                host=request.url.raw_host,
-                port=request.url.port,
-                target=request.url.raw_path,
-            ),
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
-        with _httpx_errors():
-            response = self._pool.handle_request(asked)
+        with httpx_errors(), counting_reads() as reads:
+            response = self._pool.handle_request(core_request(request))
+        try:
+            refuse_surplus(reads, response.extensions)
+        except httpx.RemoteProtocolError:
+            response.close()  # not read to its end: the connection goes with it
+            raise
         return httpx.Response(
             response.status,
             headers=response.headers,
@@ -122,15 +131,26 @@ class _Body(httpx.SyncByteStream):
         self._stream = stream
 
     def __iter__(self) -> Iterator[bytes]:
-        with _httpx_errors():
+        with httpx_errors():
             yield from self._stream
 
     def close(self) -> None:
         self._stream.close()
 
 
+def core_request(request: httpx.Request) -> httpcore.Request:
+    url = request.url
+    return httpcore.Request(
+        request.method,
+        httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+        headers=request.headers.raw,
+        content=request.stream,
+        extensions=request.extensions,
+    )
+
+
 @contextmanager
-def _httpx_errors() -> Iterator[None]:
+def httpx_errors() -> Iterator[None]:
     """httpcore's failures as httpx's, whose names are the same."""
     try:
         yield

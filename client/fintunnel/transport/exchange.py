@@ -83,6 +83,14 @@ class Exchange:
         if not self.budget.left:
             raise out_of_time(self._target, host, self.budget.seconds)
 
+    def check_encoding(self, response: httpx.Response) -> None:
+        """
+        Raises:
+            MalformedAnswerError: compressed more than once: each layer may swell a thousandfold unseen.
+        """
+        if "," in response.headers.get("content-encoding", ""):
+            raise MalformedAnswerError(f"{response.request.url.host} 返回的内容压缩了不止一次")
+
     def check_size(self, size: int, host: str) -> None:
         """
         Raises:
@@ -100,7 +108,7 @@ class Exchange:
         if not response.is_success or self._is_of_the_tunnel(response):
             raise status_failure(response, content, self._target, host)
         parsed: dict[str, Any] = json_object(response, content, self._target, host) if self._call.with_json else {}
-        return Answer(parsed, request_id_of(response), seconds)
+        return Answer(parsed, request_id_of(response, self._target.secret), seconds)
 
     def is_event_stream(self, response: httpx.Response) -> bool:
         return (
@@ -120,5 +128,7 @@ class Exchange:
             return error
         host = response.request.url.host
         return MalformedAnswerError(
-            f"{host} 的回答不是事件流", status=response.status_code, request_id=request_id_of(response)
+            f"{host} 的回答不是事件流",
+            status=response.status_code,
+            request_id=request_id_of(response, self._target.secret),
         )

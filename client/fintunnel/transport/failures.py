@@ -30,6 +30,7 @@ from fintunnel.transport.target import Target
 from fintunnel.wire import STATUSES, ErrorDetail
 
 __all__ = [
+    "clean",
     "connection_failure",
     "item_failure",
     "json_object",
@@ -104,7 +105,7 @@ def json_object(response: httpx.Response, content: bytes, target: Target, host: 
         TunnelError: a web page.
         MalformedAnswerError: no JSON object.
     """
-    number = request_id_of(response)
+    number = request_id_of(response, target.secret)
     try:
         parsed = json.loads(content)
     except (ValueError, RecursionError):
@@ -115,7 +116,20 @@ def json_object(response: httpx.Response, content: bytes, target: Target, host: 
         ) from None
     if not isinstance(parsed, dict):
         raise MalformedAnswerError(f"{host} 返回的内容不是 JSON 对象", status=response.status_code, request_id=number)
+    if b"\\u" in content and not _is_sendable(parsed):
+        raise MalformedAnswerError(
+            f"{host} 返回的文字里有不成对的代理字符", status=response.status_code, request_id=number
+        )
     return parsed
+
+
+def _is_sendable(parsed: object) -> bool:
+    """Half a surrogate pair, which JSON can spell, could not be written to a file or sent on."""
+    try:
+        json.dumps(parsed, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
 
 
 def status_failure(response: httpx.Response, content: bytes, target: Target, host: str) -> FinTunnelError:
@@ -123,7 +137,7 @@ def status_failure(response: httpx.Response, content: bytes, target: Target, hos
     status, headers = response.status_code, response.headers
     wait = seconds_to_wait(headers, time.time())
     if target.tunnelled and ERROR_CODE in headers:
-        ngrok_code = _one_line(headers[ERROR_CODE])[:40]
+        ngrok_code = clean(headers[ERROR_CODE], target.secret)[:40]
         meaning, advice, passing = trouble(ngrok_code, status)
         return TunnelError(
             f"{meaning}（{ngrok_code}）",
@@ -137,7 +151,7 @@ def status_failure(response: httpx.Response, content: bytes, target: Target, hos
         return _page_failure(response, target, host)
     message, code, request_id = _error_of(content, target.secret)
     if 300 <= status < 400:
-        elsewhere = _host_of(headers.get("location", ""))
+        elsewhere = clean(_host_of(headers.get("location", "")), target.secret)
         return InvalidRequestError(
             f"{host} 被重定向{f'到 {elsewhere}' if elsewhere else ''}", status=status, advice="请改用最终的地址。"
         )
@@ -147,7 +161,7 @@ def status_failure(response: httpx.Response, content: bytes, target: Target, hos
         message or f"HTTP {status}",
         target,
         code=code,
-        request_id=request_id or request_id_of(response),
+        request_id=request_id or request_id_of(response, target.secret),
         retry_after=wait,
         should_retry=False if status == 402 else wish,
     )
@@ -157,10 +171,10 @@ def item_failure(detail: ErrorDetail, target: Target) -> FinTunnelError:
     """An error that came inside an answer: of a batch's item, or of a stream that had begun."""
     return _of_status(
         STATUSES[detail.code],
-        _clean(detail.message, target.secret),
+        clean(detail.message, target.secret),
         target,
         code=str(detail.code),
-        request_id=detail.request_id,
+        request_id=clean(detail.request_id, target.secret)[:100],
         retry_after=None,
         should_retry=None,
     )
@@ -206,21 +220,21 @@ def _error_of(content: bytes, secret: str) -> tuple[str, str | None, str | None]
     try:
         error = json.loads(content)["error"]
         if isinstance(error, str):
-            return _clean(error, secret), None, None
-        message = _clean(str(error["message"]), secret)
+            return clean(error, secret), None, None
+        message = clean(str(error["message"]), secret)
         code, number = error.get("code"), error.get("request_id")
-        return message, _clean(str(code), secret) if code else None, str(number)[:100] if number else None
+        return message, clean(str(code), secret) if code else None, clean(str(number), secret)[:100] if number else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "", None, None
 
 
-def _clean(text: str, secret: str) -> str:
+def clean(text: str, secret: str) -> str:
     """One line of what a server says, without the key. First without it, then cut: else half of it might be left."""
     return _one_line(text.replace(secret, "***") if len(secret) >= _SHORTEST_SECRET else text)[:500]
 
 
-def request_id_of(response: httpx.Response) -> str | None:
-    return _one_line(response.headers.get("x-request-id", ""))[:100] or None
+def request_id_of(response: httpx.Response, secret: str) -> str | None:
+    return clean(response.headers.get("x-request-id", ""), secret)[:100] or None
 
 
 def _one_line(text: str) -> str:

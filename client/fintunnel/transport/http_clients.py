@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-import ssl
 from functools import lru_cache
 from importlib.util import find_spec
+from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
 
 from fintunnel.errors import ConfigurationError
+from fintunnel.transport.async_transport import AsyncBackend, AsyncTransport
 from fintunnel.transport.deadline import DeadlineBackend, DeadlineTransport
 
 __all__ = ["checked_url", "is_loopback", "make_async_client", "make_client", "proxy_for", "route_url"]
@@ -62,7 +63,7 @@ def proxy_for(url: httpx.URL) -> httpx.Proxy | None:
     if is_loopback(url.host) or proxy_bypass(f"{url.host}:{url.port}" if url.port else url.host):
         return None
     proxies = getproxies()
-    address = proxies.get(url.scheme) or proxies.get("all")
+    address = (proxies.get(url.scheme) or proxies.get("all") or "").strip()
     if not address:
         return None
     if "://" not in address:
@@ -76,9 +77,12 @@ def proxy_for(url: httpx.URL) -> httpx.Proxy | None:
             "环境里设了 SOCKS 代理，但没有安装 socksio", advice='请运行：python -m pip install "httpx[socks]"'
         )
     try:
-        return httpx.Proxy(address)
+        proxy = httpx.Proxy(address)
+        if proxy.url.host and (proxy.url.port is None or 1 <= proxy.url.port <= 65535):
+            return proxy
     except (httpx.InvalidURL, ValueError, UnicodeError):
-        raise ConfigurationError("代理的地址无效", advice="请检查 HTTPS_PROXY、ALL_PROXY 和系统的代理设置。") from None
+        pass
+    raise ConfigurationError("代理的地址无效", advice="请检查 HTTPS_PROXY、ALL_PROXY 和系统的代理设置。")
 
 
 def make_client(url: httpx.URL, *, http2: bool) -> httpx.Client:
@@ -87,33 +91,18 @@ def make_client(url: httpx.URL, *, http2: bool) -> httpx.Client:
     Raises:
         ConfigurationError: proxy, certificates or HTTP/2 cannot be had.
     """
-    proxy, context = _proxy_and_tls(url, http2)
-    pool = httpcore.ConnectionPool(
-        ssl_context=context,
-        proxy=None if proxy is None else httpcore.Proxy(str(proxy.url), auth=proxy.raw_auth),
-        max_connections=_MAX_CONNECTIONS,
-        max_keepalive_connections=_KEEPALIVE,
-        keepalive_expiry=_KEEPALIVE_SECONDS,
-        http2=http2,
-        network_backend=DeadlineBackend(),
-    )
+    pool = httpcore.ConnectionPool(**_pool_options(url, http2), network_backend=DeadlineBackend())
     return httpx.Client(transport=DeadlineTransport(pool), trust_env=False)
 
 
 def make_async_client(url: httpx.URL, *, http2: bool) -> httpx.AsyncClient:
     """As `make_client`; its calls are ended by being cancelled."""
-    proxy, context = _proxy_and_tls(url, http2)
-    limits = httpx.Limits(
-        max_connections=_MAX_CONNECTIONS,
-        max_keepalive_connections=_KEEPALIVE,
-        keepalive_expiry=_KEEPALIVE_SECONDS,
-    )
-    # Over plain HTTP no certificate is needed: a context that trusts nobody costs no loading.
-    verify = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return httpx.AsyncClient(proxy=proxy, verify=verify, http2=http2, limits=limits, trust_env=False)
+    pool = httpcore.AsyncConnectionPool(**_pool_options(url, http2), network_backend=AsyncBackend())
+    return httpx.AsyncClient(transport=AsyncTransport(pool), trust_env=False)
 
 
-def _proxy_and_tls(url: httpx.URL, http2: bool) -> tuple[httpx.Proxy | None, ssl.SSLContext | None]:
+def _pool_options(url: httpx.URL, http2: bool) -> dict[str, Any]:
+    """Of httpcore's pools, which are the same for both kinds."""
     if http2 and find_spec("h2") is None:
         raise ConfigurationError("http2=True 需要 h2", advice='请运行：python -m pip install "fintunnel[http2]"')
     try:
@@ -123,4 +112,12 @@ def _proxy_and_tls(url: httpx.URL, http2: bool) -> tuple[httpx.Proxy | None, ssl
         raise ConfigurationError(
             f"证书设置无效：{error.strerror or error}", advice="请检查 SSL_CERT_FILE 和 SSL_CERT_DIR。"
         ) from error
-    return proxy_for(url), context
+    proxy = proxy_for(url)
+    return {
+        "ssl_context": context,
+        "proxy": None if proxy is None else httpcore.Proxy(str(proxy.url), auth=proxy.raw_auth),
+        "max_connections": _MAX_CONNECTIONS,
+        "max_keepalive_connections": _KEEPALIVE,
+        "keepalive_expiry": _KEEPALIVE_SECONDS,
+        "http2": http2,
+    }

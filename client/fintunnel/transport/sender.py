@@ -74,7 +74,8 @@ class Sender:
     def _before_retry(self, state: RetryCallState) -> None:
         log_retry(state)
         if state.outcome is not None and isinstance(state.outcome.exception(), ConnectionFailed):
-            self.target.address.look_again()
+            exchange: Exchange = state.args[0]
+            self.target.address.look_again(exchange.budget)
 
     def _ask(self, exchange: Exchange) -> Answer:
         began = time.monotonic()
@@ -101,7 +102,7 @@ class Sender:
             response.close()
 
     def _open(self, exchange: Exchange) -> httpx.Response:
-        url = checked_url(self.target.address.url(), self.target.name)
+        url = checked_url(self.target.address.url(exchange.budget), self.target.name)
         http = self._client(url)
         with ending_at(exchange.budget.deadline), exchange.typed_failures(url.host):
             request = exchange.request(url, http.build_request)
@@ -115,6 +116,7 @@ class Sender:
 
     def _chunks(self, exchange: Exchange, response: httpx.Response) -> Generator[bytes, None, None]:
         host, size, chunks = response.request.url.host, 0, response.iter_bytes()
+        exchange.check_encoding(response)
         while True:
             with ending_at(exchange.budget.deadline), exchange.typed_failures(host):
                 chunk = next(chunks, None)

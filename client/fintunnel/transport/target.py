@@ -8,6 +8,8 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
+from fintunnel.transport.call import Budget
+
 __all__ = ["Address", "Advice", "FixedAddress", "Target", "Timeouts"]
 
 
@@ -31,14 +33,14 @@ class Address(Protocol):
     @property
     def known(self) -> str | None: ...
 
-    def url(self) -> str:
-        """Its address. May read a file or ask an API.
+    def url(self, budget: Budget | None = None) -> str:
+        """Its address. May read a file or ask an API, for which it has what is left of `budget`.
 
         Raises:
             FinTunnelError: there is none.
         """
 
-    def look_again(self) -> None:
+    def look_again(self, budget: Budget) -> None:
         """Nobody answered there: whoever keeps the address may know another by now. Never raises."""
 
 
@@ -50,10 +52,11 @@ class FixedAddress:
     def known(self) -> str:
         return self.address
 
-    def url(self) -> str:
+    def url(self, budget: Budget | None = None) -> str:
+        del budget
         return self.address
 
-    def look_again(self) -> None:
+    def look_again(self, budget: Budget) -> None:
         pass
 
 
