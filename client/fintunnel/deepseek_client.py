@@ -7,10 +7,8 @@ answers are the same, and `answer.model.backend` says who answered. Their addres
 from __future__ import annotations
 
 import weakref
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from queue import Empty, SimpleQueue
-from threading import Thread
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
@@ -19,7 +17,7 @@ import httpx
 from fintunnel.backends.choice import Options, checked_retries, checked_seconds, choose
 from fintunnel.backends.fallback import FAILURES
 from fintunnel.backends.hosted_api import HostedApi
-from fintunnel.backends.many import Portion, Progress
+from fintunnel.backends.many import Progress
 from fintunnel.backends.operations import Operations
 from fintunnel.backends.own_server import OwnServer
 from fintunnel.backends.steps import Steps, run
@@ -27,6 +25,7 @@ from fintunnel.check import Check
 from fintunnel.comparison import Comparison
 from fintunnel.completion import Completion
 from fintunnel.errors import FinTunnelError, MalformedAnswerError
+from fintunnel.in_threads import in_threads
 from fintunnel.prompt import Message
 from fintunnel.settings import Backend
 from fintunnel.stream_parts import StreamPart
@@ -199,31 +198,15 @@ class DeepSeekClient:
         many = self._operations.many(list(requests), fields, on_progress)
         seconds = many.seconds(timeout_seconds)
         portions = list(many.portions())
-        waiting = deque(portions)
-        finished: SimpleQueue[tuple[Portion, list[Any] | BaseException]] = SimpleQueue()
-
-        def work() -> None:
-            while True:
-                try:
-                    portion = waiting.popleft()
-                except IndexError:
-                    return
-                try:
-                    finished.put((portion, self._run(many.ask(portion), seconds)))
-                except BaseException as error:
-                    finished.put((portion, error))
-
-        # Daemons: after Ctrl-C the program ends at once, and not when the last answer has come.
-        for _ in range(min(many.concurrency(concurrency), len(portions))):
-            Thread(target=work, name="fintunnel", daemon=True).start()
-        try:
-            for _ in portions:
-                portion, outcome = _next(finished)
-                if isinstance(outcome, BaseException):
-                    raise outcome
-                many.keep(portion.indices, outcome)
-        finally:
-            waiting.clear()  # nothing new is asked
+        with closing(
+            in_threads(
+                portions,
+                lambda portion: self._run(many.ask(portion), seconds),
+                threads=many.concurrency(concurrency),
+            )
+        ) as done:
+            for portion, results in done:
+                many.keep(portion.indices, results)
         return many.results
 
     @overload
@@ -410,12 +393,3 @@ class DeepSeekClient:
 def _close(senders: list[Sender]) -> None:
     for sender in senders:
         sender.close()
-
-
-def _next(queue: SimpleQueue[_T]) -> _T:
-    """As `queue.get()`, which on Windows no Ctrl-C interrupts."""
-    while True:
-        try:
-            return queue.get(timeout=0.2)
-        except Empty:
-            pass

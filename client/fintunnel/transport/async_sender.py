@@ -12,8 +12,8 @@ from tenacity import AsyncRetrying, RetryCallState
 
 from fintunnel.errors import ConfigurationError, ConnectionFailed, MalformedAnswerError
 from fintunnel.transport.call import Answer, Budget, Call
+from fintunnel.transport.connection_failures import out_of_time
 from fintunnel.transport.exchange import Exchange
-from fintunnel.transport.failures import out_of_time
 from fintunnel.transport.http_clients import checked_url, make_async_client
 from fintunnel.transport.retrying import log_retry, retry_options
 from fintunnel.transport.sse import EventReader, EventTooLarge, ServerEvent

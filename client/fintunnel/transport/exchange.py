@@ -11,13 +11,8 @@ import httpx
 
 from fintunnel.errors import ConfigurationError, MalformedAnswerError
 from fintunnel.transport.call import Answer, Budget, Call, body_bytes
-from fintunnel.transport.failures import (
-    connection_failure,
-    json_object,
-    out_of_time,
-    request_id_of,
-    status_failure,
-)
+from fintunnel.transport.connection_failures import connection_failure, out_of_time
+from fintunnel.transport.failures import json_object, request_id_of, status_failure
 from fintunnel.transport.http_clients import route_url
 from fintunnel.transport.ngrok import ERROR_CODE, SKIP_WARNING, is_ngrok
 from fintunnel.transport.target import Target
