@@ -63,7 +63,8 @@ def main(arguments: list[str] | None = None) -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     given = [argument for argument in given if argument != "--debug"]
     try:
-        raise SystemExit(app(args=given, prog_name="fintunnel", standalone_mode=False))
+        status = app(args=given, prog_name="fintunnel", standalone_mode=False)
+        raise SystemExit(status if isinstance(status, int) else 0)
     except FinTunnelError as error:
         _fail(str(error), error.exit_status, debug)
     except SystemExit as ended:

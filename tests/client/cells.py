@@ -16,7 +16,7 @@ from tests.client.faults import OK, Fault
 from tests.client.good_answers import RATIONALE
 from tests.client.misbehaving_server import misbehaving_server
 
-_SECONDS = 0.8  # a call's deadline
+_SECONDS = 0.5  # a call's deadline
 
 
 @dataclass(frozen=True)

@@ -96,16 +96,15 @@ def misbehaving_server(
     state = MisbehavingServer(list(behaviours))
     over = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(0.05)
     state.url = f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
     serving: list[threading.Thread] = []
 
     def accept() -> None:
-        while not over.is_set():
-            try:
-                connection, _ = listener.accept()
-            except TimeoutError:
-                continue
+        while True:
+            connection, _ = listener.accept()
+            if over.is_set():
+                connection.close()
+                return
             thread = threading.Thread(target=serve, args=[connection])
             thread.start()
             serving.append(thread)
@@ -132,6 +131,7 @@ def misbehaving_server(
         yield state
     finally:
         over.set()
+        socket.create_connection(listener.getsockname()).close()  # wakes it
         accepting.join()
         listener.close()
         for thread in serving:
