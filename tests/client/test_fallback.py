@@ -119,6 +119,7 @@ def test_when_both_fail_the_second_error_has_the_first_as_its_cause(monkeypatch:
         monkeypatch.setenv("DEEPSEEK_BASE_URL", poor.url)
         DeepSeekClient(backend="finetuned", url=f"http://127.0.0.1:{free_port()}", fallback="deepseek").analyze("加息")
     assert isinstance(caught.value.__cause__, ConnectionFailed)
+    assert "余额不足" in str(caught.value) and "没有程序在监听" in str(caught.value)
 
 
 def test_many_and_streams_fall_back_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,4 +54,6 @@ def with_fallback(cooldown: Cooldown, own: Steps[_T], other: Callable[[], Steps[
     try:
         return (yield from other())
     except FinTunnelError as error:
+        if failure is not None:
+            error.message += f"（在它之前，自己的服务：{failure.message}）"
         raise error from failure
