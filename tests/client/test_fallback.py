@@ -143,7 +143,7 @@ def test_many_and_streams_fall_back_too(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_policy_is_checked_when_a_client_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match="DEEPSEEK_API_KEY"):
+    with pytest.raises(ConfigurationError, match="DEEPSEEK_API_KEY.*去掉 FINTUNNEL_FALLBACK"):
         DeepSeekClient(backend="finetuned", fallback="deepseek")
     monkeypatch.setenv("DEEPSEEK_API_KEY", "k")
     monkeypatch.setenv("FINTUNNEL_FALLBACK", "deepseek")

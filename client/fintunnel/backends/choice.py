@@ -102,6 +102,10 @@ def _hosted(
 ) -> HostedApi:
     api_key = _key(options.api_key) or settings.deepseek_api_key
     if api_key is None:
+        if as_fallback:
+            raise ConfigurationError(
+                "由 deepseek 代答需要 DEEPSEEK_API_KEY", advice="请设置它，或去掉 FINTUNNEL_FALLBACK。"
+            )
         raise ConfigurationError(
             "没有 DEEPSEEK_API_KEY", advice="请设置它，或用 FINTUNNEL_BACKEND=finetuned 换成自己的模型。"
         )
