@@ -8,24 +8,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from fintunnel.wire import ModelInfo, NewsAnalysis, Timing, Usage
+from tests.client.good_answers import good_body
 
-__all__ = ["ANALYSIS"]
-
-ANALYSIS = NewsAnalysis(
-    id="ana-1",
-    model=ModelInfo(backend="finetuned", base="base", adapter="tuned", prompt_version=1),
-    usage=Usage(prompt_tokens=180, completion_tokens=60),
-    timing_ms=Timing(queue=0.1, model=1.0, total=1.2),
-    impact="high",
-    impact_probs={"low": 0.1, "medium": 0.2, "high": 0.7},
-    direction="bearish",
-    direction_probs={"bearish": 0.6, "neutral": 0.3, "bullish": 0.1},
-    signals=None,
-    signal_probs=None,
-    rationale="美元走强，黄金短线承压。" * 4,
-)
-_BODY = ANALYSIS.model_dump_json().encode()
+_BODY = good_body("finetuned")
 _ANSWER = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(_BODY)}\r\n\r\n".encode() + _BODY
 
 

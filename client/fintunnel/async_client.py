@@ -6,23 +6,22 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 import httpx
 
-from fintunnel.backends.choice import Options, checked_retries, checked_seconds, choose
+from fintunnel.backends.choice import Options
 from fintunnel.backends.fallback import FAILURES
 from fintunnel.backends.hosted_api import HostedApi
 from fintunnel.backends.many import Portion, Progress
-from fintunnel.backends.operations import Operations
 from fintunnel.backends.own_server import OwnServer
 from fintunnel.backends.steps import Steps, run_async
 from fintunnel.check import Check
+from fintunnel.client_base import ClientBase, with_system
 from fintunnel.comparison import Comparison
 from fintunnel.completion import Completion
 from fintunnel.errors import FinTunnelError, MalformedAnswerError
 from fintunnel.prompt import Message
-from fintunnel.settings import Backend
 from fintunnel.stream_parts import StreamPart
 from fintunnel.transport.async_sender import AsyncSender
 from fintunnel.transport.call import Answer, Budget, Call, Patience
@@ -33,47 +32,22 @@ __all__ = ["AsyncDeepSeekClient"]
 _T = TypeVar("_T")
 
 
-class AsyncDeepSeekClient:
-    """As `DeepSeekClient`, which documents arguments and methods. Belongs to one event loop; close it, or use it as an
+class AsyncDeepSeekClient(ClientBase):
+    """As `DeepSeekClient`, which documents the methods. Belongs to one event loop; close it, or use it as an
     async context manager. Cancelling a call closes its connection, so that the server stops too."""
 
     def __init__(
         self,
         *,
-        backend: Backend | None = None,
-        url: str | None = None,
-        api_key: str | None = None,
-        model: str | None = None,
-        timeout: float | None = None,
-        connect_timeout: float | None = None,
-        read_timeout: float | None = None,
-        max_retries: int | None = None,
-        fallback: Literal["deepseek"] | None = None,
         fallback_cooldown: float = 60.0,
-        http2: bool = False,
         http_client: httpx.AsyncClient | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        choice = choose(
-            Options(
-                backend=backend,
-                url=url,
-                api_key=api_key,
-                model=model,
-                timeout=timeout,
-                connect_timeout=connect_timeout,
-                read_timeout=read_timeout,
-                max_retries=max_retries,
-                fallback=fallback,
-                http2=http2,
-            )
-        )
-        self._operations = Operations(choice, fallback_cooldown)
+        super().__init__(fallback_cooldown, **options)
+        choice = self._operations.choice
         self._senders = {False: AsyncSender(choice.backend.target, http_client)}
         if choice.fallback is not None:
             self._senders[True] = AsyncSender(choice.fallback.target, http_client)
-        self.backend: Backend = choice.backend.name
-        self.model = choice.backend.model
-        self.timeout = choice.backend.target.timeouts.total
 
     @overload
     async def analyze(
@@ -200,11 +174,7 @@ class AsyncDeepSeekClient:
         temperature: float = 0.7,
         max_tokens: int = 500,
     ) -> Completion:
-        messages: list[Message] = [
-            {"role": "system", "content": system_prompt},
-            {"role": "user", "content": user_prompt},
-        ]
-        return await self.chat(messages, timeout_seconds, temperature, max_tokens)
+        return await self.chat(with_system(system_prompt, user_prompt), timeout_seconds, temperature, max_tokens)
 
     async def chat(
         self,
@@ -275,18 +245,10 @@ class AsyncDeepSeekClient:
         max_retries: int | None = None,
         read_timeout: float | None = None,
     ) -> _T:
-        patience = Patience(
-            checked_seconds(timeout_seconds, self.timeout),
-            None if max_retries is None else checked_retries(max_retries, 0),
-            None if read_timeout is None else checked_seconds(read_timeout, 1.0, "read_timeout"),
-        )
-        return await run_async(steps, self._send, patience)
+        return await run_async(steps, self._send, self._patience(timeout_seconds, max_retries, read_timeout))
 
     async def _send(self, call: Call, budget: Budget) -> Answer:
         return await self._senders[call.fallback].send(call, budget)
-
-    def _budget(self, timeout_seconds: float | None) -> Budget:
-        return Budget.of(checked_seconds(timeout_seconds, self.timeout))
 
     async def _stream(
         self, backend: OwnServer | HostedApi, request: NewsRequest | ReportRequest, budget: Budget

@@ -9,6 +9,7 @@ raises, and is what new code should use.
 
 from __future__ import annotations
 
+from fintunnel.backends.choice import MOST_RETRIES
 from fintunnel.deepseek_client import DeepSeekClient
 from fintunnel.errors import ERROR_PREFIX, FinTunnelError
 from fintunnel.prompt import Message
@@ -80,7 +81,7 @@ class DeepseekClient:
             return f"{ERROR_PREFIX} {self._problem}"
         try:
             attempt = self._timeout or max(timeout, self._least_timeout)
-            retries = max(0, retries)
+            retries = min(max(0, retries), MOST_RETRIES)
             answer = self._client.chat(
                 messages,
                 attempt * (retries + 1),

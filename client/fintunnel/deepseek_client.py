@@ -10,24 +10,23 @@ import weakref
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 import httpx
 
-from fintunnel.backends.choice import Options, checked_retries, checked_seconds, choose
+from fintunnel.backends.choice import Options
 from fintunnel.backends.fallback import FAILURES
 from fintunnel.backends.hosted_api import HostedApi
 from fintunnel.backends.many import Progress
-from fintunnel.backends.operations import Operations
 from fintunnel.backends.own_server import OwnServer
 from fintunnel.backends.steps import Steps, run
 from fintunnel.check import Check
+from fintunnel.client_base import ClientBase, with_system
 from fintunnel.comparison import Comparison
 from fintunnel.completion import Completion
 from fintunnel.errors import FinTunnelError, MalformedAnswerError
 from fintunnel.in_threads import in_threads
 from fintunnel.prompt import Message
-from fintunnel.settings import Backend
 from fintunnel.stream_parts import StreamPart
 from fintunnel.transport.call import Answer, Budget, Call, Patience
 from fintunnel.transport.sender import Sender
@@ -38,69 +37,25 @@ __all__ = ["DeepSeekClient"]
 _T = TypeVar("_T")
 
 
-class DeepSeekClient:
-    """One interface over both backends. Safe to share between threads.
+class DeepSeekClient(ClientBase):
+    """One interface over both backends; `ClientBase` documents the arguments. Safe to share between threads.
 
     Args:
-        backend: "deepseek" (hosted) or "finetuned" (your server); default: `FINTUNNEL_BACKEND`.
-        url, api_key: of that backend; default: its own environment variables. Without `FINTUNNEL_URL` your
-            server is looked for in `FINTUNNEL_CONNECTION_FILE`, then through `NGROK_API_KEY`, then on this machine.
-        model: of the hosted API (`DEEPSEEK_MODEL`), or of your server's chat (`fintunnel`: its default model; analyses
-            choose by `adapter`).
-        timeout: seconds for a whole call, all attempts together; default: `FINTUNNEL_TIMEOUT`, else 60.
-        connect_timeout, read_timeout: seconds for opening a connection (10), and without a byte (`timeout`).
-        max_retries: attempts after the first one, where they may help (2).
-        fallback: "deepseek": the hosted API answers where your server cannot be had, and the answer says so in
-            `model.fallback`; default: `FINTUNNEL_FALLBACK`, else none.
-        fallback_cooldown: seconds for which your server is left alone after that.
-        http2: use HTTP/2 where the server speaks it (extra `http2`).
         http_client: an httpx client of yours, which then stays yours to close.
-
-    Attributes:
-        backend, model: who is asked.
-        timeout: s.
-
-    Raises:
-        ConfigurationError: an unknown backend, an unusable address, or no key for the hosted API.
     """
 
     def __init__(
         self,
         *,
-        backend: Backend | None = None,
-        url: str | None = None,
-        api_key: str | None = None,
-        model: str | None = None,
-        timeout: float | None = None,
-        connect_timeout: float | None = None,
-        read_timeout: float | None = None,
-        max_retries: int | None = None,
-        fallback: Literal["deepseek"] | None = None,
         fallback_cooldown: float = 60.0,
-        http2: bool = False,
         http_client: httpx.Client | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        choice = choose(
-            Options(
-                backend=backend,
-                url=url,
-                api_key=api_key,
-                model=model,
-                timeout=timeout,
-                connect_timeout=connect_timeout,
-                read_timeout=read_timeout,
-                max_retries=max_retries,
-                fallback=fallback,
-                http2=http2,
-            )
-        )
-        self._operations = Operations(choice, fallback_cooldown)
+        super().__init__(fallback_cooldown, **options)
+        choice = self._operations.choice
         self._senders = {False: Sender(choice.backend.target, http_client)}
         if choice.fallback is not None:
             self._senders[True] = Sender(choice.fallback.target, http_client)
-        self.backend: Backend = choice.backend.name
-        self.model = choice.backend.model
-        self.timeout = choice.backend.target.timeouts.total
         # Agents rarely close a client: its connections go with it. A client that was handed in stays open.
         self._close = weakref.finalize(self, _close, list(self._senders.values()))
 
@@ -276,11 +231,7 @@ class DeepSeekClient:
         max_tokens: int = 500,
     ) -> Completion:
         """The same with a system prompt before it."""
-        messages: list[Message] = [
-            {"role": "system", "content": system_prompt},
-            {"role": "user", "content": user_prompt},
-        ]
-        return self.chat(messages, timeout_seconds, temperature, max_tokens)
+        return self.chat(with_system(system_prompt, user_prompt), timeout_seconds, temperature, max_tokens)
 
     def chat(
         self,
@@ -358,18 +309,10 @@ class DeepSeekClient:
         max_retries: int | None = None,
         read_timeout: float | None = None,
     ) -> _T:
-        patience = Patience(
-            checked_seconds(timeout_seconds, self.timeout),
-            None if max_retries is None else checked_retries(max_retries, 0),
-            None if read_timeout is None else checked_seconds(read_timeout, 1.0, "read_timeout"),
-        )
-        return run(steps, self._send, patience)
+        return run(steps, self._send, self._patience(timeout_seconds, max_retries, read_timeout))
 
     def _send(self, call: Call, budget: Budget) -> Answer:
         return self._senders[call.fallback].send(call, budget)
-
-    def _budget(self, timeout_seconds: float | None) -> Budget:
-        return Budget.of(checked_seconds(timeout_seconds, self.timeout))
 
     def _stream(
         self, backend: OwnServer | HostedApi, request: NewsRequest | ReportRequest, budget: Budget

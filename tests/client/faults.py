@@ -8,12 +8,9 @@ from __future__ import annotations
 import gzip
 import json
 import socket
-import ssl
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import trustme
 from fintunnel.errors import (
     AuthenticationError,
     ConnectionFailed,
@@ -31,13 +28,11 @@ from tests.client.good_answers import good, good_body, good_events
 from tests.client.misbehaving_server import (
     Behaviour,
     Line,
-    MisbehavingServer,
     Request,
     always,
     answer,
     chunk,
     event_stream,
-    misbehaving_server,
     stream_head,
 )
 
@@ -248,41 +243,6 @@ FAULTS = [
     Fault("error without a body", _every_time(always(answer(500, b""))), ServerFailure, 3),
     Fault("error of another shape", _every_time(always(answer(500, b'{"error": "text"}'))), ServerFailure, 3),
 ]  # fmt: skip
-
-
-@contextmanager
-def nobody() -> Iterator[MisbehavingServer]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    yield MisbehavingServer([], f"http://127.0.0.1:{port}")
-
-
-@contextmanager
-def no_such_name() -> Iterator[MisbehavingServer]:
-    yield MisbehavingServer([], "http://no-such-name.invalid")
-
-
-@contextmanager
-def plain_where_tls_is_expected() -> Iterator[MisbehavingServer]:
-    with misbehaving_server(greeting=answer(400, b"{}")) as server:
-        yield MisbehavingServer([], server.url.replace("http://", "https://"))
-
-
-@contextmanager
-def untrusted_certificate() -> Iterator[MisbehavingServer]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
-    with misbehaving_server(always(answer(200, b"{}")), tls=context) as server:
-        yield server
-
-
-UNREACHABLE = {
-    "refused": (nobody, "没有程序在监听"),
-    "DNS failure": (no_such_name, "域名无法解析"),
-    "TLS handshake fails": (plain_where_tls_is_expected, "TLS 握手失败"),
-    "untrusted certificate": (untrusted_certificate, "证书不受信任"),
-}
 
 
 def main() -> None:  # prints: it is a program

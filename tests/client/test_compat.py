@@ -92,6 +92,13 @@ def test_ten_seconds_become_a_minute_and_longer_stays(monkeypatch: pytest.Monkey
     assert used == [Patience(180.0, max_retries=2, read=60.0), Patience(120.0, max_retries=0, read=120.0)]
 
 
+def test_more_attempts_than_make_sense_are_as_many_as_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINTUNNEL_BACKEND", "finetuned")
+    with fault_server(chat_reply("好")) as server:
+        monkeypatch.setenv("FINTUNNEL_URL", server.url)
+        assert DeepseekClient().complete("x", retry_times=1000) == "好"
+
+
 def test_own_timeout_overrides_the_agents_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINTUNNEL_BACKEND", "finetuned")
     monkeypatch.setenv("FINTUNNEL_TIMEOUT", "5")

@@ -16,8 +16,9 @@ from fintunnel import (
 )
 
 from tests.client.cells import ask, run_cell
-from tests.client.faults import BACKENDS, CALLS, FAULTS, UNREACHABLE, Fault
+from tests.client.faults import BACKENDS, CALLS, FAULTS, Fault
 from tests.client.misbehaving_server import always, misbehaving_server
+from tests.client.unreachable import UNREACHABLE
 
 _LONGEST = 3.0  # s; of the 0.5 that a call has
 # What is wrong with a request or an answer its message says.

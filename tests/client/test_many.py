@@ -22,7 +22,7 @@ from fintunnel import (
     QuotaError,
     RateLimitError,
 )
-from fintunnel.backends import many
+from fintunnel.backends import own_server
 from fintunnel.backends.steps import Pause
 from fintunnel.local_server import free_port
 
@@ -34,7 +34,7 @@ from tests.client.misbehaving_server import Line, Request, always, answer, misbe
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(many, "Pause", lambda seconds: Pause(seconds / 1000))
+    monkeypatch.setattr(own_server, "Pause", lambda seconds: Pause(seconds / 1000))
     with short_waits():
         yield
 
@@ -97,6 +97,16 @@ def test_what_the_server_had_no_room_for_is_asked_again(asynchronous: bool) -> N
         ["一", "二", "三"], ["二", "三"], ["三"],
     ]  # fmt: skip
     assert [type(result) for result in results] == [NewsAnalysis, NewsAnalysis, RateLimitError]
+
+
+def test_a_comparison_waits_for_room_too() -> None:
+    full = {"message": "满了", "type": "t", "code": "queue_full", "param": None, "request_id": "r"}
+    tuned = {"analysis": json.loads(ANALYSIS.model_dump_json())}
+    base = {"analysis": json.loads(ANALYSIS.model_dump_json()) | {"impact": "low"}}
+    replies = [[base, {"error": full}], [tuned]]
+    with fault_server(*(Reply(body=json.dumps({"results": results}).encode()) for results in replies)) as server:
+        compared = DeepSeekClient(backend="finetuned", url=server.url).compare("加息")
+    assert (compared.base.impact, compared.tuned.impact, compared.changed) == ("low", "high", ["impact"])
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])

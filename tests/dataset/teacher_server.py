@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.client.fault_server import Reply
+from tests.loopback import QuietHandler, serving
 
 
 @dataclass
@@ -58,7 +58,7 @@ def teacher_server(answer: Answering, *, delay: float = 0.0) -> Iterator[Teacher
     state = TeacherServer(answer)
     lock = threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             with lock:
@@ -93,17 +93,5 @@ def teacher_server(answer: Answering, *, delay: float = 0.0) -> Iterator[Teacher
                 self.wfile.flush()
             self.wfile.write(reply.body)
 
-        def log_message(self, format: str, *args: object) -> None:
-            del format, args
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(Handler) as state.url:
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

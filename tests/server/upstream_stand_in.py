@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
+
+from tests.loopback import QuietHandler, serving
 
 NEWS_TOKENS: dict[str, dict[str, float]] = {
     "Thurs": {"day": 0.9, "Thurs": 0.1},
@@ -150,7 +151,7 @@ def _tokens(text: str) -> list[str]:
 def upstream_server(upstream: Upstream) -> Iterator[Upstream]:
     lock = threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
         timeout = 30
         disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement
@@ -226,20 +227,8 @@ def upstream_server(upstream: Upstream) -> Iterator[Upstream]:
                 self.wfile.flush()
                 upstream.pieces_sent += 1
 
-        def log_message(self, format: str, *args: object) -> None:
-            del format, args
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    upstream.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(Handler) as upstream.url:
         yield upstream
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def event(body: Mapping[str, Any]) -> bytes:

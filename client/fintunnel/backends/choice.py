@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from pydantic import SecretStr
 
@@ -18,10 +18,10 @@ from fintunnel.transport.http_clients import checked_url
 from fintunnel.transport.target import Advice, FixedAddress, Target, Timeouts
 from fintunnel.wire import DEFAULT_MODEL_NAME
 
-__all__ = ["Choice", "Options", "checked_retries", "checked_seconds", "choose"]
+__all__ = ["MOST_RETRIES", "Choice", "Options", "checked_retries", "checked_seconds", "choose"]
 
 _A_DAY = 86_400.0
-_MOST_RETRIES = 10
+MOST_RETRIES = 10
 _RETIRED = {"deepseek-chat": "deepseek-flash", "deepseek-reasoner": "deepseek-v4-pro"}  # since 2026-07-24
 _OWN_ROUTES = ("/analyze/batch", "/analyze/stream", "/analyze", "/v1/chat/completions", "/v1/models", "/v1")
 _OWN_ADVICE = Advice(
@@ -31,20 +31,19 @@ _OWN_ADVICE = Advice(
 _HOSTED_ADVICE = Advice("请检查网络、代理和 DEEPSEEK_BASE_URL。", "请检查 DEEPSEEK_API_KEY。")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """A client's arguments, as `DeepSeekClient` documents them."""
+class Options(TypedDict, total=False):
+    """A client's arguments, as `ClientBase` documents them; None counts as not given."""
 
-    backend: Backend | None = None
-    url: str | None = None
-    api_key: str | None = None
-    model: str | None = None
-    timeout: float | None = None
-    connect_timeout: float | None = None
-    read_timeout: float | None = None
-    max_retries: int | None = None
-    fallback: Literal["deepseek"] | None = None
-    http2: bool = False
+    backend: Backend | None
+    url: str | None
+    api_key: str | None
+    model: str | None
+    timeout: float | None
+    connect_timeout: float | None
+    read_timeout: float | None
+    max_retries: int | None
+    fallback: Literal["deepseek"] | None
+    http2: bool
 
 
 @dataclass(frozen=True)
@@ -61,46 +60,46 @@ def choose(options: Options) -> Choice:
         ConfigurationError: an unknown backend, an unusable address or number, or no key for the hosted API.
     """
     settings = load_settings()
-    backend = options.backend or settings.backend
-    fallback = options.fallback or settings.fallback
+    backend = options.get("backend") or settings.backend
+    fallback = options.get("fallback") or settings.fallback
     if backend not in ("deepseek", "finetuned"):
         raise ConfigurationError(f"backend {backend!r} 无效，只能是 deepseek 或 finetuned")
     if fallback not in (None, "deepseek"):
         raise ConfigurationError(f"fallback {fallback!r} 无效，只能是 deepseek")
     timeouts = _timeouts(options, settings)
-    retries = checked_retries(options.max_retries, settings.max_retries)
+    retries = checked_retries(options.get("max_retries"), settings.max_retries)
     if backend == "deepseek":
-        if options.fallback is not None:
+        if options.get("fallback") is not None:
             raise ConfigurationError("fallback 是给 finetuned 的：deepseek 没有别的可换")
         return Choice(_hosted(options, settings, timeouts, retries), None)  # FINTUNNEL_FALLBACK waits for the other
     own = _own(options, settings, timeouts, retries)
     if fallback is None:
         return Choice(own, None)
     # What was given for the own server is none of the hosted API's business.
-    other = Options(http2=options.http2)
+    other = Options(http2=options.get("http2", False))
     return Choice(own, _hosted(other, settings, timeouts, retries, as_fallback=True))
 
 
 def _own(options: Options, settings: ClientSettings, timeouts: Timeouts, retries: int) -> OwnServer:
-    given = options.url or settings.url
+    given = options.get("url") or settings.url
     url = None if given is None else _without_route(given, _OWN_ROUTES, "FINTUNNEL_URL")
     target = Target(
         name="FINTUNNEL_URL",
         address=own_server_address(url, settings.connection_file, settings.ngrok_api_key),
-        api_key=_key(options.api_key) or settings.api_key,
+        api_key=_key(options.get("api_key")) or settings.api_key,
         timeouts=timeouts,
         max_retries=retries,
         advice=_OWN_ADVICE,
         tunnelled=True,
-        http2=options.http2,
+        http2=options.get("http2", False),
     )
-    return OwnServer(target, options.model or DEFAULT_MODEL_NAME)
+    return OwnServer(target, options.get("model") or DEFAULT_MODEL_NAME)
 
 
 def _hosted(
     options: Options, settings: ClientSettings, timeouts: Timeouts, retries: int, *, as_fallback: bool = False
 ) -> HostedApi:
-    api_key = _key(options.api_key) or settings.deepseek_api_key
+    api_key = _key(options.get("api_key")) or settings.deepseek_api_key
     if api_key is None:
         if as_fallback:
             raise ConfigurationError(
@@ -109,7 +108,7 @@ def _hosted(
         raise ConfigurationError(
             "没有 DEEPSEEK_API_KEY", advice="请设置它，或用 FINTUNNEL_BACKEND=finetuned 换成自己的模型。"
         )
-    url = _without_route(options.url or settings.deepseek_url, ("/chat/completions",), "DEEPSEEK_BASE_URL")
+    url = _without_route(options.get("url") or settings.deepseek_url, ("/chat/completions",), "DEEPSEEK_BASE_URL")
     target = Target(
         name="DEEPSEEK_BASE_URL",
         address=FixedAddress(url),
@@ -118,9 +117,9 @@ def _hosted(
         max_retries=retries,
         advice=_HOSTED_ADVICE,
         tunnelled=False,
-        http2=options.http2,
+        http2=options.get("http2", False),
     )
-    return HostedApi(target, _current(options.model or settings.deepseek_model), as_fallback)
+    return HostedApi(target, _current(options.get("model") or settings.deepseek_model), as_fallback)
 
 
 def _current(model: str) -> str:
@@ -150,17 +149,17 @@ def _key(given: str | None) -> SecretStr | None:
 
 def _timeouts(options: Options, settings: ClientSettings) -> Timeouts:
     given = {
-        "timeout": options.timeout,
-        "connect_timeout": options.connect_timeout,
-        "read_timeout": options.read_timeout,
+        "timeout": options.get("timeout"),
+        "connect_timeout": options.get("connect_timeout"),
+        "read_timeout": options.get("read_timeout"),
     }
     for name, seconds in given.items():
         checked_seconds(seconds, 1.0, name)
     usual = Timeouts()
     return Timeouts(
-        connect=options.connect_timeout or settings.connect_timeout or usual.connect,
-        read=options.read_timeout or settings.read_timeout,
-        total=options.timeout or settings.timeout or usual.total,
+        connect=options.get("connect_timeout") or settings.connect_timeout or usual.connect,
+        read=options.get("read_timeout") or settings.read_timeout,
+        total=options.get("timeout") or settings.timeout or usual.total,
     )
 
 
@@ -181,6 +180,6 @@ def checked_retries(given: int | None, usual: int) -> int:
     """As `checked_seconds`; from 0 to 10."""
     if given is None:
         return usual
-    if not (isinstance(given, int) and 0 <= given <= _MOST_RETRIES):
-        raise ConfigurationError(f"max_retries 应在 0 到 {_MOST_RETRIES} 之间，不是 {given}")
+    if not (isinstance(given, int) and 0 <= given <= MOST_RETRIES):
+        raise ConfigurationError(f"max_retries 应在 0 到 {MOST_RETRIES} 之间，不是 {given}")
     return given

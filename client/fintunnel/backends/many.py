@@ -11,7 +11,7 @@ from fintunnel.backends.choice import Choice, checked_seconds
 from fintunnel.backends.fallback import Cooldown, with_fallback
 from fintunnel.backends.hosted_api import HostedApi
 from fintunnel.backends.own_server import OwnServer
-from fintunnel.backends.steps import Pause, Steps
+from fintunnel.backends.steps import Steps
 from fintunnel.broken_rules import rule_in_chinese
 from fintunnel.errors import (
     AuthenticationError,
@@ -162,23 +162,8 @@ class Many:
     def _sent(self, requests: Sequence[NewsRequest | ReportRequest]) -> Steps[list[Result]]:
         backend = self.choice.backend
         if isinstance(backend, OwnServer):
-            return (yield from self._batch(backend, requests))
+            return (yield from backend.analyze_batch(requests))
         return [(yield from backend.analyze(requests[0]))]
-
-    def _batch(self, server: OwnServer, requests: Sequence[NewsRequest | ReportRequest]) -> Steps[list[Result]]:
-        results = yield from server.analyze_batch(requests)
-        for attempt in range(server.target.max_retries):
-            again = [i for i, result in enumerate(results) if isinstance(result, FinTunnelError) and result.transient]
-            if not again:
-                break
-            yield Pause(2.0**attempt)  # the queue was full, or the batch's time over
-            try:
-                second = yield from server.analyze_batch([requests[i] for i in again])
-            except FinTunnelError:
-                break  # what was answered is kept
-            for i, result in zip(again, second, strict=True):
-                results[i] = result
-        return results
 
     def _note(self, error: FinTunnelError) -> None:
         if isinstance(error, _HOPELESS):

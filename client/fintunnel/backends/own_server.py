@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from fintunnel.backends.chat import TextReader, completion_of
-from fintunnel.backends.steps import Steps
+from fintunnel.backends.steps import Pause, Steps
 from fintunnel.broken_rules import rule_in_chinese
 from fintunnel.check import Check
 from fintunnel.completion import Completion
@@ -72,20 +72,21 @@ class OwnServer:
     def analyze_batch(
         self, requests: Sequence[NewsRequest | ReportRequest]
     ) -> Steps[list[NewsAnalysis | ReportAnswer | FinTunnelError]]:
-        """In the order of the requests, of which there are at most 64."""
-        answer = yield Call("/analyze/batch", {"items": [_body(request) for request in requests]})
-        try:
-            results = BatchResponse.model_validate(answer.json).results
-        except ValidationError as error:
-            raise self._not_ours(error, answer) from error
-        if len(results) != len(requests):
-            raise MalformedAnswerError(f"问了 {len(requests)} 条，答了 {len(results)} 条", request_id=answer.request_id)
-        return [
-            self._checked(result.analysis, request, answer)
-            if result.error is None
-            else item_failure(result.error, self.target)
-            for request, result in zip(requests, results, strict=True)
-        ]
+        """In the order of the requests, of which there are at most 64. What the server had no room or time for is asked
+        again by itself."""
+        results = yield from self._batch(requests)
+        for attempt in range(self.target.max_retries):
+            again = [i for i, result in enumerate(results) if isinstance(result, FinTunnelError) and result.transient]
+            if not again:
+                break
+            yield Pause(2.0**attempt)
+            try:
+                second = yield from self._batch([requests[i] for i in again])
+            except FinTunnelError:
+                break  # what was answered is kept
+            for i, result in zip(again, second, strict=True):
+                results[i] = result
+        return results
 
     def complete(self, messages: Sequence[Message], temperature: float, max_tokens: int) -> Steps[Completion]:
         answer = yield self._chat(messages, temperature, max_tokens)
@@ -116,6 +117,23 @@ class OwnServer:
             models=list(cards),
             round_trip_ms=round(answer.seconds * 1000, 1),
         )
+
+    def _batch(
+        self, requests: Sequence[NewsRequest | ReportRequest]
+    ) -> Steps[list[NewsAnalysis | ReportAnswer | FinTunnelError]]:
+        answer = yield Call("/analyze/batch", {"items": [_body(request) for request in requests]})
+        try:
+            results = BatchResponse.model_validate(answer.json).results
+        except ValidationError as error:
+            raise self._not_ours(error, answer) from error
+        if len(results) != len(requests):
+            raise MalformedAnswerError(f"问了 {len(requests)} 条，答了 {len(results)} 条", request_id=answer.request_id)
+        return [
+            self._checked(result.analysis, request, answer)
+            if result.error is None
+            else item_failure(result.error, self.target)
+            for request, result in zip(requests, results, strict=True)
+        ]
 
     def _chat(self, messages: Sequence[Message], temperature: float, max_tokens: int, *, stream: bool = False) -> Call:
         body: dict[str, Any] = {

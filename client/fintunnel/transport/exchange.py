@@ -1,4 +1,4 @@
-"""What the two senders have in common: a call made ready, and its answer judged. Pure: no network here."""
+"""What the two senders have in common: a call made ready, and its answer judged. No network here."""
 
 from __future__ import annotations
 
