@@ -17,15 +17,14 @@ fi
 ask() { # path, body on stdin
     # A proxy that is set on the machine does not lead back to it.
     curl --silent --show-error --fail-with-body --no-buffer --max-time 180 --noproxy 127.0.0.1,localhost \
-        -H @"$headers" --data-binary @- "$url$1"
-    echo
+        -H @"$headers" --data-binary @- -w '\n' "$url$1"
 }
 
 # news.json is a batch with one request on each line: the second line is the first request.
 first="$(sed -n '2s/,[[:space:]]*$//p' news.json)"
 
 echo '# GET /health'
-curl --silent --show-error --fail --max-time 20 --noproxy 127.0.0.1,localhost -H @"$headers" "$url/health"
+curl --silent --show-error --fail --max-time 20 --noproxy 127.0.0.1,localhost -H @"$headers" -w '%{http_code}' "$url/health"
 echo
 echo '# POST /analyze'
 printf '%s' "$first" | ask /analyze

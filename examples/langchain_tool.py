@@ -11,7 +11,11 @@ import sys
 from typing import Any
 
 from fintunnel import DeepSeekClient, FinTunnelError
-from langchain_core.tools import ToolException, tool
+
+try:
+    from langchain_core.tools import ToolException, tool
+except ModuleNotFoundError:
+    raise SystemExit("[错误] 还没有安装 langchain-core。请运行：python -m pip install langchain-core") from None
 
 HEADLINE = "美联储宣布加息25个基点"
 

@@ -19,6 +19,7 @@ class Check:
         base, adapter: what stands behind that name; adapter None: the bare base, or the hosted API's model.
         models: all names that may be asked for.
         round_trip_ms: of one small request on an open connection.
+        fallback: who answers where that backend cannot be had.
     """
 
     backend: Backend
@@ -28,3 +29,4 @@ class Check:
     adapter: str | None
     models: list[str]
     round_trip_ms: float
+    fallback: Backend | None = None

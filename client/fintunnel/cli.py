@@ -139,7 +139,11 @@ def _add_command(entry_point: EntryPoint) -> None:
 def _wrong_use(arguments: list[str], message: str) -> ConfigurationError:
     """`arguments`: the command and, where it has some of its own, the one below it."""
     command = " ".join(argument for argument in arguments if argument.isidentifier() and argument.isascii())
-    one_line = " ".join(message.split()).rstrip(".")
+    one_line = " ".join(message.split()).rstrip(".?")
+    if one_line.startswith("No such command"):
+        return ConfigurationError(f"没有这个命令：{command}", advice="全部命令见 fintunnel --help")
+    if one_line.startswith("Got unexpected extra argument"):
+        one_line = f"多出了参数{one_line.partition('argument')[2].removeprefix('(s)')}；里面有空格的文字请加引号"
     return ConfigurationError(f"选项不对：{one_line}", advice=f"用法见 fintunnel {command} --help")
 
 

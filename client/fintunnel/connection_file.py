@@ -62,7 +62,8 @@ def read_connection(path: Path) -> Connection:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "JSON"
-        raise ConfigurationError(f"{path} 不是可用的连接文件（{field}）", advice=_REWRITE) from None
+        rule = "url 应以 https:// 开头、不带路径；本机的服务请用 FINTUNNEL_URL" if field == "url" else field
+        raise ConfigurationError(f"{path} 不是可用的连接文件（{rule}）", advice=_REWRITE) from None
     except ValueError:
         raise ConfigurationError(f"{path} 不是可用的连接文件（太大）", advice=_REWRITE) from None
     if connection.format_version > FORMAT_VERSION:

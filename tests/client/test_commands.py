@@ -62,7 +62,7 @@ def test_a_pipe_is_read_and_json_comes_a_line_each() -> None:
 def test_csv_is_for_excel_and_no_cell_is_a_formula(engine: InstantEngine) -> None:
     engine.text = "=HYPERLINK(1)"
     Path("news.txt").write_text("=cmd|' /C calc'!A0\n@x\n加息", encoding="utf-8")
-    assert here("analyze", "--file", "news.txt", "--csv", "--out", "结果.csv") == 0
+    assert here("analyze", "--file", "news.txt", "--out", "结果.csv") == 0
     content = Path("结果.csv").read_bytes()
     assert content.startswith(b"\xef\xbb\xbf")
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
@@ -92,7 +92,9 @@ def test_one_bad_line_loses_nothing_and_is_told(capsys: pytest.CaptureFixture[st
         (["analyze", "x", "--nope"], "fintunnel analyze --help"),
         (["analyze", "x", "--file"], "选项不对"),
         (["check", "--timeout", "0"], "选项不对"),
-        (["nonsense"], "选项不对"),
+        (["nonsense"], "没有这个命令：nonsense"),
+        (["analyze", "加息", "25个基点"], "请加引号"),
+        (["analyze", "加息", "--json", "--out", "x.csv"], "请改用 --csv"),
         (["analyze", "--file", "没有.txt"], "无法读取"),
         (["analyze", "--file", "empty.txt"], "没有消息"),
         (["analyze", "--file", "binary.txt"], "不是文本"),

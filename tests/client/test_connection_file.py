@@ -82,3 +82,10 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(file: Path) -> None:
 def test_keys_cannot_be_sent_over_plain_http() -> None:
     with pytest.raises(ValidationError):
         Connection(url="http://a.dev", key_name="agent", model="gold", opened_at=OPEN.opened_at)
+
+
+def test_an_address_without_tls_is_told_the_rule(file: Path) -> None:
+    content = json.loads(OPEN.model_dump_json()) | {"url": "http://127.0.0.1:8000"}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="https:// 开头.*FINTUNNEL_URL"):
+        read_connection(file)

@@ -115,6 +115,24 @@ def test_unknown_backend_says_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -
         DeepSeekClient()
 
 
+def test_an_address_without_the_backend_is_the_slip_that_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINTUNNEL_URL", "http://127.0.0.1:8000")
+    with pytest.raises(ConfigurationError, match="请设 FINTUNNEL_BACKEND=finetuned"):
+        DeepSeekClient()
+
+
+def test_a_missing_key_is_not_told_as_a_wrong_one_and_the_port_is_named() -> None:
+    with fault_server(Reply(401, b"{}")) as server:
+        with pytest.raises(AuthenticationError, match="请把 FINTUNNEL_API_KEY 设成"):
+            DeepSeekClient(backend="finetuned", url=server.url).analyze("加息")
+        with pytest.raises(AuthenticationError, match="要与服务那边的一样"):
+            DeepSeekClient(backend="finetuned", url=server.url, api_key="some-key").analyze("加息")
+    port = free_port()
+    with pytest.raises(ConnectionFailed, match=f"连不上 127.0.0.1:{port}：") as caught:
+        DeepSeekClient(backend="finetuned", url=f"http://127.0.0.1:{port}").analyze("加息")
+    assert "FINTUNNEL_TIMEOUT" not in caught.value.advice  # it would not help
+
+
 def test_hosted_backend_without_a_key_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="DEEPSEEK_API_KEY"):
         DeepSeekClient(backend="deepseek")

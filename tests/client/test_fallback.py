@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from fintunnel import (
@@ -26,6 +27,7 @@ from tests.client.cells import short_waits
 from tests.client.fault_server import FaultServer, Reply, chat_reply, fault_server
 from tests.client.good_answers import ANALYSIS, WRITTEN, hosted_events
 from tests.client.misbehaving_server import always, event_stream, misbehaving_server
+from tests.live_app import LiveApp
 
 OWN = Reply(body=ANALYSIS.model_dump_json().encode())
 
@@ -65,6 +67,13 @@ def test_with_it_the_hosted_api_answers_and_says_so(hosted: FaultServer, asynchr
     assert analysis.model.backend == "deepseek" and analysis.model.fallback  # type: ignore[attr-defined]
     assert text.backend == "deepseek" and text.fallback  # type: ignore[attr-defined]
     assert "own-secret" not in str(hosted.seen) and hosted.seen[0].headers["authorization"] == "Bearer hosted-secret"
+
+
+def test_check_names_who_would_answer_instead(live_app: LiveApp, hosted: FaultServer) -> None:
+    options: dict[str, Any] = {"backend": "finetuned", "url": live_app.url, "api_key": "right-key"}
+    assert DeepSeekClient(**options, fallback="deepseek").check().fallback == "deepseek"
+    assert DeepSeekClient(**options).check().fallback is None
+    assert hosted.seen == []
 
 
 def test_an_own_answer_is_no_fallback(hosted: FaultServer) -> None:

@@ -25,10 +25,17 @@ MOST_RETRIES = 10
 _RETIRED = {"deepseek-chat": "deepseek-flash", "deepseek-reasoner": "deepseek-v4-pro"}  # since 2026-07-24
 _OWN_ROUTES = ("/analyze/batch", "/analyze/stream", "/analyze", "/v1/chat/completions", "/v1/models", "/v1")
 _OWN_ADVICE = Advice(
-    "请确认 fintunnel serve 已就绪、地址正确；模型较慢时请调大 FINTUNNEL_TIMEOUT。",
-    "请检查 FINTUNNEL_API_KEY，它要与服务那边的一样。",
+    unreachable="请确认 fintunnel serve 已就绪、地址正确。",
+    slow="请确认 fintunnel serve 已就绪；模型较慢时请调大 FINTUNNEL_TIMEOUT。",
+    key="请检查 FINTUNNEL_API_KEY，它要与服务那边的一样。",
+    no_key="服务要密钥：请把 FINTUNNEL_API_KEY 设成服务那边的那一个。",
 )
-_HOSTED_ADVICE = Advice("请检查网络、代理和 DEEPSEEK_BASE_URL。", "请检查 DEEPSEEK_API_KEY。")
+_HOSTED_ADVICE = Advice(
+    unreachable="请检查网络、代理和 DEEPSEEK_BASE_URL。",
+    slow="请检查网络和代理，或调大 FINTUNNEL_TIMEOUT。",
+    key="请检查 DEEPSEEK_API_KEY。",
+    no_key="请设置 DEEPSEEK_API_KEY。",
+)
 
 
 class Options(TypedDict, total=False):
@@ -104,6 +111,11 @@ def _hosted(
         if as_fallback:
             raise ConfigurationError(
                 "由 deepseek 代答需要 DEEPSEEK_API_KEY", advice="请设置它，或去掉 FINTUNNEL_FALLBACK。"
+            )
+        if settings.url or settings.connection_file:  # the likeliest slip
+            raise ConfigurationError(
+                "设了自己服务的地址，但 FINTUNNEL_BACKEND 不是 finetuned",
+                advice="请设 FINTUNNEL_BACKEND=finetuned；要用官方 API 则设置 DEEPSEEK_API_KEY。",
             )
         raise ConfigurationError(
             "没有 DEEPSEEK_API_KEY", advice="请设置它，或用 FINTUNNEL_BACKEND=finetuned 换成自己的模型。"

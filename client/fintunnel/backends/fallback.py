@@ -34,9 +34,8 @@ class Cooldown:
 
     def begin(self, failure: FinTunnelError) -> None:
         self._until = self._clock() + self._seconds
-        logger.warning(
-            "the own server failed (%s); asking the hosted API for %g s", type(failure).__name__, self._seconds
-        )
+        # In Chinese: where an agent sets no logging up, its user reads this.
+        logger.warning("自己的服务没有应答（%s），%g 秒内由官方 API 代答", failure.message, self._seconds)
 
 
 def with_fallback(cooldown: Cooldown, own: Steps[_T], other: Callable[[], Steps[_T]]) -> Steps[_T]:

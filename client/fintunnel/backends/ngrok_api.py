@@ -38,7 +38,12 @@ def tunnel_url(api_key: SecretStr, budget: Budget | None = None, *, api: str | N
         api_key=api_key,
         timeouts=Timeouts(total=_SECONDS),
         max_retries=1,
-        advice=Advice("请检查网络和代理，或直接设置 FINTUNNEL_URL。", "请检查 NGROK_API_KEY（不是 NGROK_AUTHTOKEN）。"),
+        advice=Advice(
+            unreachable="请检查网络和代理，或直接设置 FINTUNNEL_URL。",
+            slow="请检查网络和代理，或直接设置 FINTUNNEL_URL。",
+            key="请检查 NGROK_API_KEY（不是 NGROK_AUTHTOKEN）。",
+            no_key="请设置 NGROK_API_KEY。",
+        ),
         tunnelled=False,
         headers={"Ngrok-Version": "2"},
     )

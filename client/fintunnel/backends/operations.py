@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from fintunnel.backends.choice import Choice
@@ -51,7 +52,9 @@ class Operations:
         return self._with_fallback(own, lambda other: other.complete(messages, temperature, max_tokens))
 
     def check(self) -> Steps[Check]:
-        return self.choice.backend.check()
+        found = yield from self.choice.backend.check()
+        other = self.choice.fallback
+        return found if other is None else replace(found, fallback=other.name)
 
     def compare(self, request: _Request) -> Steps[Comparison[NewsAnalysis | ReportAnswer]]:
         """Base and tuned model on the same request. Never falls back: another model's answer is no comparison."""

@@ -18,6 +18,7 @@ from fintunnel.wire import NewsAnalysis
 __all__ = ["Row", "analysis_view", "rows_view"]
 
 _BAR_CELLS = 24
+_SHOWN = 120  # characters of a headline in a table
 _COLOURS = {
     "low": "green",
     "medium": "yellow",
@@ -63,7 +64,7 @@ def rows_view(rows: Sequence[Row]) -> RenderableType:
         table.add_column(title, no_wrap=True)
     table.add_column("理由", ratio=4, overflow="fold")
     for number, (text, result) in enumerate(rows, 1):
-        headline = Text(printable(text))
+        headline = Text(printable(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"))
         if isinstance(result, FinTunnelError):
             table.add_row(
                 str(number), headline, "", "", "", Text(f"{ERROR_PREFIX} {printable(str(result))}", style="red")

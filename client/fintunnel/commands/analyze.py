@@ -20,7 +20,7 @@ from fintunnel.commands.analysis_views import Row, analysis_view, rows_view
 from fintunnel.commands.headlines import headlines_from
 from fintunnel.deepseek_client import DeepSeekClient
 from fintunnel.errors import ERROR_PREFIX, ConfigurationError, FinTunnelError
-from fintunnel.terminal_text import printable
+from fintunnel.terminal_text import printable, system_reason
 from fintunnel.wire import NewsAnalysis, ReportAnswer
 
 __all__ = ["analyze"]
@@ -33,7 +33,7 @@ def analyze(
     file: Annotated[Path | None, typer.Option("--file", help="文本文件，一行一条消息")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="输出 JSON；多条时一行一个")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="输出 CSV；给 Excel 用请加 --out 结果.csv")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="写进文件，而不是打印；.csv 可用 Excel 打开")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="写进文件，而不是打印；.csv 用 Excel 打开")] = None,
     explain: Annotated[bool, typer.Option(help="是否生成理由")] = True,
     adapter: Annotated[str | None, typer.Option(help="base：不带适配器的基座；默认用服务的适配器")] = None,
 ) -> None:
@@ -43,6 +43,10 @@ def analyze(
     if as_json and as_csv:
         raise ConfigurationError("--json 和 --csv 只能用一个")
     _check_target(out, file)
+    if out is not None and out.suffix == ".csv" and not as_csv:
+        if as_json:
+            raise ConfigurationError("--json 写不成 .csv 文件", advice="请改用 --csv，或换一个文件名。")
+        as_csv = True
     fields: dict[str, Any] = {"explain": explain, "adapter": adapter}
     if text is not None and text != "-" and not as_csv:
         with DeepSeekClient() as client:
@@ -59,7 +63,9 @@ def analyze(
             _give(_for_programs(rows, as_json=as_json, as_csv=as_csv), out, rows_view(rows))
     failed = [result for result in results.values() if isinstance(result, FinTunnelError)]
     if failed:
-        typer.echo(f"{ERROR_PREFIX} {len(texts)} 条里有 {len(failed)} 条分析失败。", err=True)
+        # What to do stands once, and not in each row.
+        advice = "".join(dict.fromkeys(printable(error.advice) for error in failed))
+        typer.echo(f"{ERROR_PREFIX} {len(texts)} 条里有 {len(failed)} 条分析失败。{advice}", err=True)
         raise typer.Exit(1)
 
 
@@ -125,7 +131,7 @@ def _give(written: str | None, out: Path | None, view: Any) -> None:
                 partial.write_bytes(content)
     except OSError as error:
         typer.echo(written, nl=False)  # what was answered is not lost
-        raise ConfigurationError(f"无法写入 {out}：{error.strerror}", advice="结果已打印出来。") from error
+        raise ConfigurationError(f"无法写入 {out}：{system_reason(error)}", advice="结果已打印出来。") from error
     typer.echo(f"已写入 {out}", err=True)
 
 

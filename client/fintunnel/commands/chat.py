@@ -31,6 +31,9 @@ def chat(
         for text in _lines():
             if text in ("/exit", "/quit", "/退出"):
                 return
+            if text.startswith("/") and text not in ("/clear", "/清空"):
+                typer.secho("没有这个命令。/clear 清空，/exit 结束。", dim=True)
+                continue
             if text in ("/clear", "/清空"):
                 turns.clear()
                 typer.secho("已清空。", dim=True)

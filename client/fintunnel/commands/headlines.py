@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from fintunnel.errors import ConfigurationError
+from fintunnel.terminal_text import system_reason
 
 __all__ = ["headlines_from"]
 
@@ -29,7 +30,7 @@ def headlines_from(path: Path | None) -> list[str]:
     try:
         content = sys.stdin.buffer.read() if path is None else path.read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"{name} 无法读取：{error.strerror}") from error
+        raise ConfigurationError(f"{name} 无法读取：{system_reason(error)}") from error
     lines = [line.strip() for line in _decode(content, name).splitlines()]
     headlines = [line for line in lines if line]
     if not headlines:

@@ -14,7 +14,7 @@ from fintunnel.errors import ConfigurationError, ConnectionFailed, MalformedAnsw
 from fintunnel.transport.call import Answer, Budget, Call
 from fintunnel.transport.connection_failures import out_of_time
 from fintunnel.transport.exchange import Exchange
-from fintunnel.transport.http_clients import checked_url, make_async_client
+from fintunnel.transport.http_clients import checked_url, make_async_client, place_of
 from fintunnel.transport.retrying import log_retry, retry_options
 from fintunnel.transport.sse import EventReader, EventTooLarge, ServerEvent
 from fintunnel.transport.target import Target
@@ -101,7 +101,7 @@ class AsyncSender:
         address = known if known is not None else await asyncio.to_thread(self.target.address.url, exchange.budget)
         url = checked_url(address, self.target.name)
         http = await self._client(url)
-        with self._typed_failures(exchange, url.host):
+        with self._typed_failures(exchange, place_of(url)):
             async with asyncio.timeout(exchange.budget.left + _GRACE):
                 request = exchange.request(url, http.build_request)
                 return await http.send(request, stream=True, auth=None, follow_redirects=False)
@@ -114,7 +114,7 @@ class AsyncSender:
         return bytes(content)
 
     async def _chunks(self, exchange: Exchange, response: httpx.Response) -> AsyncGenerator[bytes, None]:
-        host, size, chunks = response.request.url.host, 0, response.aiter_bytes()
+        host, size, chunks = place_of(response.request.url), 0, response.aiter_bytes()
         exchange.check_encoding(response)
         while True:
             with self._typed_failures(exchange, host):

@@ -21,7 +21,7 @@ __all__ = ["connection_failure", "out_of_time"]
 
 
 def out_of_time(target: Target, host: str, seconds: float) -> RequestTimeout:
-    return RequestTimeout(f"{seconds:g} 秒内没有得到 {host} 的完整回答", advice=target.advice.unreachable)
+    return RequestTimeout(f"{seconds:g} 秒内没有得到 {host} 的完整回答", advice=target.advice.slow)
 
 
 def connection_failure(error: Exception, target: Target, host: str, budget: Budget) -> FinTunnelError:
@@ -34,7 +34,7 @@ def connection_failure(error: Exception, target: Target, host: str, budget: Budg
         isinstance(error, httpx.ReadTimeout)
         and (read := budget.patience.read or target.timeouts.read or seconds) < seconds
     ):
-        return RequestTimeout(f"{host} 有 {read:g} 秒没有收到数据", advice=target.advice.unreachable)
+        return RequestTimeout(f"{host} 有 {read:g} 秒没有收到数据", advice=target.advice.slow)
     if isinstance(error, httpx.TimeoutException):
         return out_of_time(target, host, seconds)
     if isinstance(error, httpx.LocalProtocolError):
@@ -60,7 +60,7 @@ def _reason(error: BaseException, target: Target) -> tuple[str, str]:
         if isinstance(cause, ssl.SSLError):
             return "TLS 握手失败", f"那里可能只支持 http://。{target.advice.unreachable}"
         if isinstance(cause, socket.gaierror):
-            return "域名无法解析", f"请检查地址、网络和代理。{target.advice.unreachable}"
+            return "域名无法解析", "请检查地址、网络和代理。"
         if isinstance(cause, ConnectionRefusedError):
             return "该地址没有程序在监听", target.advice.unreachable
         if isinstance(cause, ConnectionResetError):

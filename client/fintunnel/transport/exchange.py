@@ -13,7 +13,7 @@ from fintunnel.errors import ConfigurationError, MalformedAnswerError
 from fintunnel.transport.call import Answer, Budget, Call, body_bytes
 from fintunnel.transport.connection_failures import connection_failure, out_of_time
 from fintunnel.transport.failures import json_object, request_id_of, status_failure
-from fintunnel.transport.http_clients import route_url
+from fintunnel.transport.http_clients import place_of, route_url
 from fintunnel.transport.ngrok import ERROR_CODE, SKIP_WARNING, is_ngrok
 from fintunnel.transport.target import Target
 
@@ -84,7 +84,7 @@ class Exchange:
             MalformedAnswerError: compressed more than once: each layer may swell a thousandfold unseen.
         """
         if "," in response.headers.get("content-encoding", ""):
-            raise MalformedAnswerError(f"{response.request.url.host} 返回的内容压缩了不止一次")
+            raise MalformedAnswerError(f"{place_of(response.request.url)} 返回的内容压缩了不止一次")
 
     def check_size(self, size: int, host: str) -> None:
         """
@@ -99,7 +99,7 @@ class Exchange:
         Raises:
             FinTunnelError: the response is an error, or no JSON object.
         """
-        host = response.request.url.host
+        host = place_of(response.request.url)
         if not response.is_success or self._is_of_the_tunnel(response):
             raise status_failure(response, content, self._target, host)
         parsed: dict[str, Any] = json_object(response, content, self._target, host) if self._call.with_json else {}
@@ -121,7 +121,7 @@ class Exchange:
             self.answer(response, content, 0.0)
         except Exception as error:
             return error
-        host = response.request.url.host
+        host = place_of(response.request.url)
         return MalformedAnswerError(
             f"{host} 的回答不是事件流",
             status=response.status_code,

@@ -21,7 +21,7 @@ from fintunnel.errors import (
 from fintunnel.transport.ngrok import ERROR_CODE, trouble
 from fintunnel.transport.retry_after import seconds_to_wait
 from fintunnel.transport.target import Target
-from fintunnel.wire import STATUSES, ErrorDetail
+from fintunnel.wire import STATUSES, ErrorCode, ErrorDetail
 
 __all__ = [
     "clean",
@@ -135,7 +135,7 @@ def _of_status(
     kind, meaning = _KINDS.get(status, other)
     return kind(
         f"{meaning}：{message}",
-        advice=_advice(status, target, retry_after),
+        advice=_advice(status, code, target, retry_after),
         status=status,
         code=code,
         request_id=request_id,
@@ -144,15 +144,15 @@ def _of_status(
     )
 
 
-def _advice(status: int, target: Target, retry_after: float | None) -> str:
+def _advice(status: int, code: str | None, target: Target, retry_after: float | None) -> str:
     if status in (401, 403):
-        return target.advice.key
+        return target.advice.key if target.secret else target.advice.no_key
     if status == 402:
         return "请到 platform.deepseek.com 充值，再试一次。"
     if status == 429:
         return f"请在 {retry_after:g} 秒后再试。" if retry_after else "请稍后再试，或减少同时的请求。"
     if status == 404 and target.tunnelled:
-        return "请核对 FINTUNNEL_URL 和 adapter 的名字。"
+        return "请核对 adapter 的名字。" if code == ErrorCode.UNKNOWN_MODEL else "请核对 FINTUNNEL_URL。"
     return "请稍后再试。" if status >= 500 else ""
 
 

@@ -15,7 +15,7 @@ from fintunnel.errors import ConfigurationError
 from fintunnel.transport.async_transport import AsyncBackend, AsyncTransport
 from fintunnel.transport.deadline import DeadlineBackend, DeadlineTransport
 
-__all__ = ["checked_url", "is_loopback", "make_async_client", "make_client", "proxy_for", "route_url"]
+__all__ = ["checked_url", "is_loopback", "make_async_client", "make_client", "place_of", "proxy_for", "route_url"]
 
 _MAX_CONNECTIONS = 100
 _KEEPALIVE = 20
@@ -45,6 +45,11 @@ def checked_url(address: str, variable: str) -> httpx.URL:
 def route_url(base: httpx.URL, path: str) -> httpx.URL:
     """The address of a route under a backend's address; `path` begins with a slash."""
     return httpx.URL(str(base).rstrip("/") + path)
+
+
+def place_of(url: httpx.URL) -> str:
+    """Host and port, as an error names them."""
+    return url.netloc.decode()
 
 
 def is_loopback(host: str) -> bool:

@@ -14,7 +14,7 @@ from fintunnel.errors import ConfigurationError, ConnectionFailed, MalformedAnsw
 from fintunnel.transport.call import Answer, Budget, Call
 from fintunnel.transport.deadline import ending_at
 from fintunnel.transport.exchange import Exchange
-from fintunnel.transport.http_clients import checked_url, make_client
+from fintunnel.transport.http_clients import checked_url, make_client, place_of
 from fintunnel.transport.retrying import log_retry, retry_options
 from fintunnel.transport.sse import EventReader, EventTooLarge, ServerEvent
 from fintunnel.transport.target import Target
@@ -104,7 +104,7 @@ class Sender:
     def _open(self, exchange: Exchange) -> httpx.Response:
         url = checked_url(self.target.address.url(exchange.budget), self.target.name)
         http = self._client(url)
-        with ending_at(exchange.budget.deadline), exchange.typed_failures(url.host):
+        with ending_at(exchange.budget.deadline), exchange.typed_failures(place_of(url)):
             request = exchange.request(url, http.build_request)
             return http.send(request, stream=True, auth=None, follow_redirects=False)
 
@@ -115,7 +115,7 @@ class Sender:
         return bytes(content)
 
     def _chunks(self, exchange: Exchange, response: httpx.Response) -> Generator[bytes, None, None]:
-        host, size, chunks = response.request.url.host, 0, response.iter_bytes()
+        host, size, chunks = place_of(response.request.url), 0, response.iter_bytes()
         exchange.check_encoding(response)
         while True:
             with ending_at(exchange.budget.deadline), exchange.typed_failures(host):

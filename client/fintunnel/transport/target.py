@@ -62,10 +62,12 @@ class FixedAddress:
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do when nobody answers, and when the key is refused."""
+    """What to do when nobody answers, when the answer takes too long, when the key is refused, when there is none."""
 
     unreachable: str
+    slow: str
     key: str
+    no_key: str
 
 
 @dataclass(frozen=True)
