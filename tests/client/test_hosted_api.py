@@ -66,7 +66,7 @@ def test_probabilities_come_from_logprobs_and_add_up() -> None:
         [{"token": "x"}],
         LABELS[:3],
         [*LABELS[:3], token("high", high=0.7), *LABELS[4:]],  # 0.3 of it might be the others'
-        [*LABELS[:3], token("low", low=0.9, high=0.06, medium=0.04), *LABELS[4:]],  # not what was written
+        [*LABELS[:3], token("high", low=0.9, high=0.06, medium=0.04), *LABELS[4:]],  # not the likeliest
         [*LABELS[:3], {"token": "high", "top_logprobs": [{"token": "high", "logprob": "x"}]}, *LABELS[4:]],
         [*LABELS[:3], {"token": "high", "top_logprobs": [{"token": "high", "logprob": math.nan}]}, *LABELS[4:]],
         [*LABELS[:3], {"token": "high", "top_logprobs": [{"token": "high", "logprob": 0}] * 2}, *LABELS[4:]],

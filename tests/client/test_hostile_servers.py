@@ -108,6 +108,20 @@ def test_bytes_that_come_fast_do_not_stretch_the_deadline_either(call: str, asyn
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_silence_that_begins_late_ends_with_the_call_and_not_a_whole_timeout_later(asynchronous: bool) -> None:
+    def late(line: Line, request: Request) -> None:
+        del request
+        line.wait(0.8)
+        line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{")
+        line.wait(10)
+
+    began = time.monotonic()
+    with misbehaving_server(late) as server, pytest.raises(RequestTimeout):
+        both(server.url, lambda client: client.analyze("加息"), asynchronous=asynchronous, timeout=1.2)
+    assert time.monotonic() - began < 1.8  # 2.0 with a timeout that begins anew
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 def test_an_answer_that_is_compressed_twice_is_refused_before_it_swells(asynchronous: bool) -> None:
     bomb = gzip.compress(gzip.compress(b" " * (100 << 20)))
     served = answer(200, bomb, headers={"Content-Encoding": "gzip, gzip"})
