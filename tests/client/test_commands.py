@@ -112,6 +112,17 @@ def test_wrong_use_is_one_line(arguments: list[str], said: str, capsys: pytest.C
     assert said in shown and shown.startswith("[错误]") and shown.count("\n") == 1
 
 
+def test_rows_say_what_went_wrong_and_the_advice_stands_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FINTUNNEL_API_KEY")
+    Path("news.txt").write_text("加息\n降息\n" + "长" * 3000, encoding="utf-8")
+    assert here("analyze", "--file", "news.txt") == 1
+    shown = capsys.readouterr()
+    assert shown.out.count("密钥不正确") == 3 and "请把 FINTUNNEL_API_KEY" not in shown.out
+    assert shown.err.count("请把 FINTUNNEL_API_KEY") == 1 and shown.out.count("长") == 120
+
+
 def test_control_sequences_of_a_model_are_shown_not_sent(
     engine: InstantEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

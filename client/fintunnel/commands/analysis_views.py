@@ -67,7 +67,7 @@ def rows_view(rows: Sequence[Row]) -> RenderableType:
         headline = Text(printable(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"))
         if isinstance(result, FinTunnelError):
             table.add_row(
-                str(number), headline, "", "", "", Text(f"{ERROR_PREFIX} {printable(str(result))}", style="red")
+                str(number), headline, "", "", "", Text(f"{ERROR_PREFIX} {printable(result.message)}", style="red")
             )
             continue
         table.add_row(
