@@ -2,37 +2,10 @@ from __future__ import annotations
 
 import random
 
-import numpy as np
-import pytest
 from fintunnel.wire import Context
-from fintunnel_training.dataset.baselines import bootstrap_interval, macro_f1, measure_baselines, roc_auc
+from fintunnel_training.dataset.baselines import measure_baselines
 from fintunnel_training.dataset.labels import LabelledEvent, compute_edges
 from fintunnel_training.dataset.sources.records import Event
-from sklearn.metrics import f1_score, roc_auc_score
-
-
-def test_macro_f1_and_auc_are_scikit_learns() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        truth, guess = rng.integers(0, 3, 50), rng.integers(0, 3, 50)
-        weights = rng.integers(0, 4, 50).astype(float)
-        expected = f1_score(truth, guess, average="macro", labels=[0, 1, 2], sample_weight=weights, zero_division=0)
-        pairs = np.zeros((3, 3))
-        np.add.at(pairs, (truth, guess), weights)
-        assert macro_f1(pairs) == pytest.approx(expected)
-        scores, true = rng.integers(0, 10, 50), truth == 1  # with ties
-        positive, negative = (np.bincount(scores, weights * side, minlength=10).astype(float) for side in (true, ~true))
-        assert roc_auc(positive, negative) == pytest.approx(roc_auc_score(true, scores, sample_weight=weights))
-
-
-def test_the_bootstrap_draws_whole_days() -> None:
-    """Ten copies of each day's one value: the interval is as wide as for one event a day, not ten times surer."""
-    days = np.repeat(np.arange(30), 10)
-    value = np.random.default_rng(1).normal(0, 1, 30)
-    low, high = bootstrap_interval(lambda draws: (draws * value).sum(1) / draws.sum(1), days, 0)
-    expected = 1.96 * value.std() / np.sqrt(30)
-    assert (high - low) / 2 == pytest.approx(expected, rel=0.15)
-    assert low < value.mean() < high
 
 
 def events(count: int, *, first_day: int, informative: bool, seed: int) -> list[LabelledEvent]:

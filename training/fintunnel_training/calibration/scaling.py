@@ -9,16 +9,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fintunnel_training.calibration.calibration_file import EPSILON
+from fintunnel_training.evaluation.arrays import Floats, Ints
 
 __all__ = [
     "BINS",
-    "Floats",
-    "Ints",
     "Measures",
     "Scaling",
+    "confidence_bins",
     "fit_scaling",
     "fold_stretches",
     "measure",
@@ -32,9 +31,6 @@ BINS = 10
 PRIOR_ROWS = 10.0
 """Strength of the pull towards the identity: log T and each bias are normal around 0 with variance 1 / PRIOR_ROWS."""
 _LARGEST_LOG_TEMPERATURE = 3.0  # T from 1/20 to 20: beyond it nothing changes but the rounding
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 class Scaling(NamedTuple):
@@ -128,10 +124,15 @@ def reliability(probabilities: Floats, labels: Ints) -> tuple[Floats, Floats, Fl
     them up (ECE, Guo et al. 2017) is above 0 even for perfect probabilities."""
     confidence = probabilities.max(1)
     right = (probabilities.argmax(1) == labels).astype(np.float64)
-    order = np.argsort(confidence, kind="stable")
-    bins = [part for part in np.array_split(order, BINS) if len(part)]
+    bins = confidence_bins(confidence)
     return (
         np.array([confidence[part].mean() for part in bins]),
         np.array([right[part].mean() for part in bins]),
-        np.array([len(part) / len(order) for part in bins]),
+        np.array([len(part) / len(confidence) for part in bins]),
     )
+
+
+def confidence_bins(confidence: Floats) -> list[Ints]:
+    """The rows' numbers in at most `BINS` bins of equal numbers of rows, from unsure to sure."""
+    order = np.argsort(confidence, kind="stable")
+    return [part for part in np.array_split(order, BINS) if len(part)]

@@ -80,7 +80,8 @@ class _Record(BaseModel):
 
 class System(_Record):
     """One that was asked. `name`: unique, as shown; `model`: the base or hosted model; `adapter`: its name on the
-    server; `answered`, `failed`: of the questions put to it; `failure`: why it stopped or what failed first, in Chinese."""
+    server; `answered`, `failed`: of the questions put to it; `failure`: why it stopped or what failed first, in
+    Chinese."""
 
     name: str
     kind: SystemKind
@@ -156,8 +157,8 @@ class Difference(_Record):
 
 class Reliability(_Record):
     """Bins of equal numbers of rows, from unsure to sure: mean confidence in the likeliest class, how often it was
-    right, and the bin's share of the rows. `chance`: the ECE that perfect probabilities would show with so many rows, on
-    average and at most in 19 of 20 cases."""
+    right, and the bin's share of the rows. `chance`: the ECE that perfect probabilities would show with so many rows,
+    on average and at most in 19 of 20 cases."""
 
     field: FieldName
     system: str

@@ -69,7 +69,7 @@ def build_dataset(
     step("行情")
     labelled = drop_repeated(label_events(events, market, funnel), funnel.dropped)
     step("查重与划分")
-    parts = split_by_time(labelled, market.horizon_min, funnel.dropped)
+    parts = split_by_time(labelled, market.horizon_min, funnel.dropped, options.test_from)
     if sum(item.context is not None for item in parts["train"]) < _MIN_TRAINING_EVENTS:
         raise DatabaseError(
             f"可用于训练的事件太少（{len(parts['train'])} 条；{_period(market.events)}）：每条都要有"

@@ -43,6 +43,9 @@ def build(
     window: Annotated[int, typer.Option(min=1, max=240, help="反应窗口：标签说的是消息之后多少分钟")] = 15,
     since: Annotated[datetime | None, typer.Option(formats=_DAY, help="只取这一天（北京时间）起的事件")] = None,
     until: Annotated[datetime | None, typer.Option(formats=_DAY, help="只取到这一天（含）为止的事件")] = None,
+    test_from: Annotated[
+        datetime | None, typer.Option(formats=_DAY, help="测试集从这一天（北京时间）起；默认取最后的 15% 到 20%")
+    ] = None,
     mix: Annotated[str, typer.Option(help="新闻/市场分析/财报问答的比例")] = "60/20/20",
     balance: Annotated[
         Literal["none", "impact", "direction", "both"] | None,
@@ -69,6 +72,7 @@ def build(
         balance=balance,
         since=since,
         until=until,
+        test_from=test_from,
     )
     if since and until and since > until:
         raise OptionError(f"--since {since.date()} 晚于 --until {until.date()}")

@@ -56,6 +56,7 @@ def make_card(
         "num_samples": options.num_samples or "all",
         "since": options.since.date().isoformat() if options.since else None,
         "until": options.until.date().isoformat() if options.until else None,
+        "test_from": options.test_from.date().isoformat() if options.test_from else None,
         "prompt_version": PROMPT_VERSION,
         "events_read": len(market.events),
         "price_bars": len(market.prices),

@@ -62,7 +62,7 @@ class BuildOptions:
     """`num_samples`: training rows, None for as many as use every training event once. `balance`: None balances
     impact where a number of rows is given (which leaves the directions within an impact as they are) and nothing where
     everything is taken. `since`, `until`:
-    whole days in Beijing time, both included."""
+    whole days in Beijing time, both included; `test_from`: the day with which the test split begins."""
 
     num_samples: int | None = 300
     seed: int = 42
@@ -70,6 +70,7 @@ class BuildOptions:
     balance: Balance | None = None
     since: datetime | None = None
     until: datetime | None = None
+    test_from: datetime | None = None
 
     @property
     def effective_balance(self) -> Balance:
