@@ -24,6 +24,7 @@ _HELP = {
     "doctor": "检查这台机器能否训练和服务",
     "train": "训练 4-bit LoRA 适配器",
     "calibrate": "用验证集校准模型给出的概率",
+    "compare": "比较微调前后，写出可以给人看的报告",
     "export": "把适配器打包、转换或与基座合并",
     "serve": "启动 /analyze 服务，可经隧道公开",
 }
@@ -32,6 +33,7 @@ _EXTRA = {
     "doctor": "training",
     "train": "training",
     "calibrate": "training",
+    "compare": "dataset",
     "export": "training",
     "serve": "server",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from fintunnel_training.adapter import Manifest
 from fintunnel_training.base import EMBEDDED, Quantization
 from fintunnel_training.errors import OptionError, TrainingError
 
-__all__ = ["base_of", "own_server", "serve_arguments"]
+__all__ = ["Connect", "base_of", "own_server", "own_service", "serve_arguments"]
 
 _ANSWER_SECONDS = 600.0  # a large base on a CPU, with others in the queue
 
@@ -35,15 +35,32 @@ def base_of(manifest: Manifest | None) -> str:
     return EMBEDDED if manifest.base.source == "embedded" else manifest.base.id
 
 
-def serve_arguments(adapter: Path, base: str, quantization: Quantization, *, allow_unverified: bool) -> list[str]:
-    """Its probabilities come as the model gives them: what is judged or fitted is not corrected first."""
-    arguments = ["--base", base, "--adapter", str(adapter), "--quantization", quantization, "--no-calibration"]
+def serve_arguments(
+    adapters: Sequence[str], base: str, quantization: Quantization, *, allow_unverified: bool, calibrated: bool
+) -> list[str]:
+    """`adapters`: folders, or `name=folder`. Not `calibrated`: its probabilities come as the model gives them, as what
+    is fitted must not be corrected first."""
+    arguments = ["--base", base, "--quantization", quantization]
+    arguments += [part for adapter in adapters for part in ("--adapter", adapter)]
+    if not calibrated:
+        arguments.append("--no-calibration")
     return [*arguments, "--allow-unverified"] if allow_unverified else arguments
+
+
+Connect = Callable[[str | None], DeepSeekClient]
+"""A client of a server; of its default model, or with the name of the model that chats ask for."""
 
 
 @contextmanager
 def own_server(arguments: list[str]) -> Iterator[DeepSeekClient]:
-    """A client of a `fintunnel serve` that is started for it on a free loopback port, with a key that nobody else
+    """A client of a `fintunnel serve` of its own: see `own_service`."""
+    with own_service(arguments) as connect, connect(None) as client:
+        yield client
+
+
+@contextmanager
+def own_service(arguments: list[str]) -> Iterator[Connect]:
+    """Clients of a `fintunnel serve` that is started for them on a free loopback port, with a key that nobody else
     knows, and stopped after, however it ends.
 
     Raises:
@@ -55,12 +72,17 @@ def own_server(arguments: list[str]) -> Iterator[DeepSeekClient]:
         sys.stderr.write("启动 fintunnel serve …\n")
         with LocalServer(arguments, log=Path(folder) / "serve.log", environment={"FINTUNNEL_API_KEY": key}) as server:
             server.wait_until_ready()
-            with DeepSeekClient(backend="finetuned", url=server.url, api_key=key, timeout=_ANSWER_SECONDS) as client:
-                try:
-                    yield client
-                except ConnectionFailed as error:
-                    if server.process.poll() is None:
-                        raise
-                    raise TrainingError(
-                        f"服务中途停止了（退出码 {server.process.returncode}）：\n{server.tail()}"
-                    ) from error
+
+            def connect(model: str | None) -> DeepSeekClient:
+                return DeepSeekClient(
+                    backend="finetuned", url=server.url, api_key=key, model=model, timeout=_ANSWER_SECONDS
+                )
+
+            try:
+                yield connect
+            except ConnectionFailed as error:
+                if server.process.poll() is None:
+                    raise
+                raise TrainingError(
+                    f"服务中途停止了（退出码 {server.process.returncode}）：\n{server.tail()}"
+                ) from error

@@ -77,7 +77,9 @@ def calibrate_adapter(
     else:
         base = base or base_of(manifest)
         quantization = quantization or ("none" if manifest is not None and manifest.quantization == "none" else "nf4")
-        server = own_server(serve_arguments(adapter, base, quantization, allow_unverified=allow_unverified))
+        server = own_server(
+            serve_arguments([str(adapter)], base, quantization, allow_unverified=allow_unverified, calibrated=False)
+        )
         source = f"{base} {quantization}"
     key = partial(question_key, source=f"{weights} {source}")
     asked = {condition: _asked(chosen, condition) for condition in CONDITIONS}

@@ -57,7 +57,8 @@ def verify(
         )
     _free_memory()
     foreign = manifest.prompt_version is None
-    tuned = _ask(serve_arguments(adapter, base, "none", allow_unverified=foreign), requests, "基座+适配器")
+    arguments = serve_arguments([str(adapter)], base, "none", allow_unverified=foreign, calibrated=False)
+    tuned = _ask(arguments, requests, "基座+适配器")
     alone = _ask(["--base", str(merged), "--quantization", "none"], requests, "合并后的模型")
     if any(answer.calibrated for answer in (*tuned, *alone)):
         raise TrainingError(

@@ -1,0 +1,164 @@
+"""The simple models beside every comparison, trained on the training split alone: majority, a draw by frequency,
+character TF-IDF + LinearSVC, logistic regression on the market before.
+
+Their probabilities are corrected on the validation split exactly as an adapter's are (`calibration.scaling`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from fintunnel.wire import DIRECTIONS, IMPACTS, NewsRequest
+from pydantic import BaseModel, ValidationError
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from fintunnel_training.calibration.scaling import Scaling, fit_scaling, scale
+from fintunnel_training.comparison.result import FieldName
+from fintunnel_training.dataset.sources.records import BEIJING
+from fintunnel_training.errors import DataError
+from fintunnel_training.evaluation.arrays import Floats, Ints
+from fintunnel_training.evaluation.features import Known, TextFeatures, market_features
+from fintunnel_training.instructions import parse_object, parse_row, split_paths
+
+__all__ = ["BASELINES", "FIELDS", "LabelledNews", "Prediction", "predict", "read_labelled"]
+
+BASELINES = ("majority", "prior", "tfidf_svc", "context_regression")
+FIELDS: dict[FieldName, tuple[str, ...]] = {"impact": IMPACTS, "direction": DIRECTIONS}
+_LEAST = 20  # training rows, of at least two classes
+
+
+@dataclass(frozen=True)
+class LabelledNews:
+    """News that a baseline is fitted on, with class numbers by field."""
+
+    request: NewsRequest
+    labels: dict[FieldName, int]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Of one field, a row each: `guesses` (rows, classes), one-hot but for a guess that is drawn; `probabilities`
+    (rows, classes) or None; `scores` (rows, classes), which rank."""
+
+    guesses: Floats
+    probabilities: Floats | None
+    scores: Floats | None
+
+
+class _Labels(BaseModel):
+    impact: Literal["low", "medium", "high"]
+    direction: Literal["bearish", "neutral", "bullish"]
+
+
+def read_labelled(training: Path) -> tuple[list[LabelledNews], list[LabelledNews]]:
+    """The news of the training split and of the validation split beside it, each event once, with its context where
+    one of its rows has it.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    paths = split_paths(training)
+    return _read(paths["train"]), _read(paths["val"]) if paths["val"].is_file() else []
+
+
+def _read(path: Path) -> list[LabelledNews]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"无法读取 {path}：{error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} 不是 UTF-8 编码") from error
+    found: dict[str, LabelledNews] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path} 第 {number} 行"
+        row = parse_object(line, where)
+        request = parse_row(row, where).request
+        if not isinstance(request, NewsRequest):
+            continue
+        try:
+            labels = _Labels.model_validate(row["meta"].get("labels"))
+        except ValidationError:
+            continue
+        event = str(row["meta"].get("event_id") or request.text)
+        if event not in found or found[event].request.context is None:
+            classes: dict[FieldName, int] = {
+                "impact": IMPACTS.index(labels.impact),
+                "direction": DIRECTIONS.index(labels.direction),
+            }
+            found[event] = LabelledNews(request, classes)
+    return list(found.values())
+
+
+def predict(
+    field: FieldName,
+    training: Sequence[LabelledNews],
+    validation: Sequence[LabelledNews],
+    asked: Sequence[NewsRequest],
+    seed: int,
+) -> dict[str, Prediction]:
+    """What each baseline says of `asked`; none where there is too little to learn from. Class frequencies come from
+    the validation split where there is one, since a training file may be balanced."""
+    known = np.array([news.labels[field] for news in training], dtype=np.int64)
+    if len(known) < _LEAST or len(set(known.tolist())) < 2:
+        return {}
+    later = np.array([news.labels[field] for news in validation], dtype=np.int64)
+    classes = len(FIELDS[field])
+    frequencies = np.bincount(later if len(later) >= _LEAST else known, minlength=classes).astype(np.float64)
+    prior = np.tile(frequencies / frequencies.sum(), (len(asked), 1))
+    texts = TextFeatures([news.request.text for news in training])
+    machine = LinearSVC(C=0.1, tol=1e-3, random_state=seed).fit(texts.training, known)
+    regression = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))
+    regression.fit(_market([news.request for news in training]), known)
+
+    def market(requests: Sequence[NewsRequest]) -> Floats:
+        return _spread(regression.predict_proba(_market(requests)), regression.classes_, classes, 0.0)
+
+    scaling = _fit(market, validation, later)
+    likely = market(asked) if scaling is None else scale(market(asked), scaling)
+    decided = machine.decision_function(texts.of([request.text for request in asked]))
+    if decided.ndim == 1:  # of two classes
+        decided = np.stack([-decided, decided], axis=1)
+    ranked = _spread(decided, machine.classes_, classes, -np.inf)
+    return {
+        "majority": Prediction(_one_hot(prior), None, None),
+        "prior": Prediction(prior, prior, None),
+        "tfidf_svc": Prediction(_one_hot(ranked), None, np.where(np.isfinite(ranked), ranked, -1e9)),
+        "context_regression": Prediction(_one_hot(likely), likely, likely),
+    }
+
+
+def _fit(
+    market: Callable[[Sequence[NewsRequest]], Floats], validation: Sequence[LabelledNews], labels: Ints
+) -> Scaling | None:
+    return fit_scaling(market([news.request for news in validation]), labels) if len(labels) >= _LEAST else None
+
+
+def _one_hot(scores: Floats) -> Floats:
+    guesses: Floats = np.eye(scores.shape[1])[scores.argmax(1)]
+    return guesses
+
+
+def _spread(columns: Floats, present: Ints, classes: int, otherwise: float) -> Floats:
+    """Columns of the classes that were there in training, at the places of all classes."""
+    spread = np.full((len(columns), classes), otherwise)
+    spread[:, present] = columns
+    return spread
+
+
+def _market(requests: Sequence[NewsRequest]) -> Floats:
+    return market_features([_known(request) for request in requests])
+
+
+def _known(request: NewsRequest) -> Known:
+    at = request.published_at
+    hour = -1 if at is None else (at.astimezone(BEIJING) if at.tzinfo is not None else at).hour
+    return Known(request.text, hour, request.importance, request.figures is not None, request.context)

@@ -1,0 +1,1 @@
+"""What `fintunnel compare` writes and says at its end."""
