@@ -62,7 +62,7 @@ def deepseek_stand_in() -> Iterator[DeepSeekStandIn]:
             wants_json = body.get("response_format") == {"type": "json_object"}
             if wants_json and "json" not in asked.lower():
                 return self._answer(400, {"error": {"message": "Prompt must contain the word 'json'"}})
-            text = _written() if wants_json else "黄金短线承压。"
+            text = _written(asked) if wants_json or "输出一行JSON" in asked else "黄金短线承压。"
             if body.get("thinking") != {"type": "disabled"}:
                 text = ""  # all tokens went into thinking
             if body.get("stream"):
@@ -124,7 +124,9 @@ def deepseek_stand_in() -> Iterator[DeepSeekStandIn]:
         yield state
 
 
-def _written() -> str:
+def _written(asked: str) -> str:
+    if "<question>" in asked:
+        return json.dumps({"citations": [0], "answer": "资料显示营收增长。"}, ensure_ascii=False)
     fields = {"impact": "high", "direction": "bearish", "signals": None, "rationale": "加息推高美元，黄金短线承压。"}
     return json.dumps(fields, ensure_ascii=False)
 

@@ -158,14 +158,15 @@ class AnswerFile:
             ).fetchone()
         return answered / seconds if seconds else None
 
-    def join(self, other: Path) -> int:
+    def join(self, other: Path) -> tuple[int, set[str]]:
         """Take over what another machine's file holds and this one lacks, or has only failures for; returns how many
-        answers."""
+        answers those were, and the fingerprints of all its systems."""
         if not other.is_file():
             raise DataError(f"找不到要合并的回答文件 {other}")
         with AnswerFile(other) as theirs:
             ours = {system.fingerprint for system in self.systems()}
-            for system in theirs.systems():
+            joined = theirs.systems()
+            for system in joined:
                 if system.fingerprint not in ours:
                     self.put_system(system)
             with theirs._named_errors():
@@ -182,7 +183,7 @@ class AnswerFile:
             taken = self._connection.total_changes - before
             if taken:  # a file that is joined twice is counted once
                 self._connection.executemany("INSERT INTO rates VALUES (?, ?, ?, ?)", rates)
-        return taken
+        return taken, {system.fingerprint for system in joined}
 
     def __enter__(self) -> Self:
         return self

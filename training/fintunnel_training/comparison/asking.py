@@ -25,6 +25,7 @@ __all__ = ["Plan", "ask_all", "plan"]
 _ALONE = 8  # questions asked one at a time, for the time that one takes
 _FREE = 30  # questions put as a chat, to see in what form a model answers by itself
 _CHATS_AT_ONCE = 8
+_HOPELESS = 5  # questions, none of which was answered: the others will not be, either
 _LEAST_TIMED = 16  # answers in one go below which a rate says nothing
 
 
@@ -38,8 +39,8 @@ class Plan:
     alone: list[Case] = field(default_factory=list)
 
     def by_way(self) -> dict[Asked, list[Case]]:
-        """In the order of asking: what a reader wants most comes first."""
-        return {"alone": self.alone, "text": self.text, "labels": self.labels, "free": self.free}
+        """In the order of asking."""
+        return {"alone": self.alone, "labels": self.labels, "text": self.text, "free": self.free}
 
     @property
     def count(self) -> int:
@@ -154,7 +155,7 @@ class _Asker:
         requests = [self._request(case, explain=asked != "labels") for case in cases]
         results = client.analyze_many(requests, on_progress=keep)
         failed = [result for result in results if isinstance(result, FinTunnelError)]
-        self.gave_up = len(failed) == len(results) or _is_one_for_all(failed)
+        self.gave_up = _is_one_for_all(failed) or len(failed) == len(results) >= _HOPELESS
 
     def _ask_alone(self, client: DeepSeekClient, case: Case) -> None:
         try:

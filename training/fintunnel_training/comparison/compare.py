@@ -68,11 +68,15 @@ def compare(cases: CaseFile, options: Options) -> Found:
     wanted = plan(chosen, options.texts, options.seed)
     found = sources(options.choice)
     with AnswerFile(options.out / ANSWERS) as answers:
+        wanted_systems: set[str] = set()
         for other in options.join:
-            notes.append(f"合并了 {other.name}：{answers.join(other)} 个回答。")
+            taken, joined = answers.join(other)
+            wanted_systems |= joined
+            notes.append(f"合并了 {other.name}：{taken} 个新回答。")
         failures = ask_all(found, wanted, answers)
-        asked = [system.stored for source in found for system in source.systems]
-        systems = _shown(asked or answers.systems())
+        wanted_systems |= {system.stored.fingerprint for source in found for system in source.systems}
+        # Without any that is named, all that the file holds; else none of an earlier run under the same name.
+        systems = _shown([each for each in answers.systems() if not found or each.fingerprint in wanted_systems])
         if not systems:
             raise OptionError("没有可比的系统：请给 --adapter、--url、--hosted 之一，或用 --join 合并别处的回答")
         outcomes = [outcome_of(system, chosen, wanted, answers) for system in systems]
