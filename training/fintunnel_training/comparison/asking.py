@@ -79,17 +79,35 @@ def ask_all(found: Sequence[Source], wanted: Plan, answers: AnswerFile) -> dict[
     with tqdm(
         total=wanted.count * len(systems), initial=sum(done.values()), desc="对比", unit="问", file=sys.stderr
     ) as bar:
-        for source in found:
-            waiting = [system for system in source.systems if done[system.name] < wanted.count]
-            if not waiting:
-                continue
-            try:
-                with source.open() as connect:
-                    _ask_systems(waiting, connect, wanted, answers, bar.update, bar.set_postfix_str, failures)
-            except FinTunnelError as error:
-                for system in waiting:
-                    failures.setdefault(system.name, str(error))
+        try:
+            for source in found:
+                waiting = [system for system in source.systems if done[system.name] < wanted.count]
+                if waiting:
+                    _ask_source(source, waiting, wanted, answers, bar.update, bar.set_postfix_str, failures)
+        except BaseException:
+            bar.close()
+            sys.stderr.write(f"已得到的回答存在 {answers.path}，再运行同一条命令会从这里继续。\n")
+            raise
     return failures
+
+
+def _ask_source(
+    source: Source,
+    waiting: list[System],
+    wanted: Plan,
+    answers: AnswerFile,
+    advance: Callable[[], object],
+    say: Callable[[str], object],
+    failures: dict[str, str],
+) -> None:
+    """What cannot be opened, or goes away, fails all of its systems that were not asked to the end."""
+    try:
+        with source.open() as connect:
+            _ask_systems(waiting, connect, wanted, answers, advance, say, failures)
+    except FinTunnelError as error:
+        for system in waiting:
+            if any(len(_known(system, asked, cases, answers)) < len(cases) for asked, cases in wanted.by_way().items()):
+                failures.setdefault(system.name, str(error))
 
 
 def _ask_systems(

@@ -8,6 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,7 +41,7 @@ class Case:
     citations: tuple[int, ...] | None = None
     horizon_min: int = HORIZON_MIN
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The same question has the same key on every machine, whoever is asked and for how much text."""
         asked = self.request.model_dump(mode="json", exclude={"explain", "adapter", "max_tokens"})

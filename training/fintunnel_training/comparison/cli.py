@@ -15,9 +15,7 @@ compare = typer.Typer(add_completion=False, rich_markup_mode=None, help="比较�
 
 @compare.callback(invoke_without_command=True)
 def _compare(
-    more_cases: Annotated[
-        list[str] | None, typer.Argument(metavar="[消息]...", help="跟在 --cases 后面的更多消息")
-    ] = None,
+    more_cases: Annotated[list[str] | None, typer.Argument(metavar="[消息]...", help="跟在 --cases 后面的")] = None,
     data: Annotated[
         Path | None, typer.Option(help="X.jsonl（取它旁边的 X.test.jsonl）、X.test.jsonl，或自己的题目 JSONL")
     ] = None,
@@ -43,14 +41,22 @@ def _compare(
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="抽取并排回答、重抽样的种子")] = 0,
     resamples: Annotated[int, typer.Option(min=1000, max=100_000, help="每个种子重抽样多少次")] = 2000,
     seeds: Annotated[int, typer.Option(min=1, max=50, help="用几个种子重抽样")] = 5,
+    rate: Annotated[bool, typer.Option("--rate", help="在本机打开网页，让人盲评微调前后的回答，结果写进报告")] = False,
+    against: Annotated[str | None, typer.Option(help="盲评时与谁比；默认基座")] = None,
+    ratings: Annotated[list[Path] | None, typer.Option(help="合并别的机器上的 ratings.sqlite；可重复")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="评分网页的端口；默认 8001")] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="评分时自动打开浏览器")] = True,
     language: Annotated[Literal["zh", "en"], typer.Option(help="报告的语言")] = "zh",
     as_json: Annotated[bool, typer.Option("--json", help="在终端输出 report.json 的内容，供程序读取")] = False,
     allow_unverified: Annotated[bool, typer.Option(help="接受没有 manifest.json 的适配器")] = False,
 ) -> None:
     """把同样的问题问给基座、微调后的模型、官方 API 和简单基线，算出差别和区间，写成一份可以给人看的报告。"""
     from fintunnel_training.comparison.cases import cases_of, cases_path, read_cases, training_path
-    from fintunnel_training.comparison.compare import Options
+    from fintunnel_training.comparison.compare import Options, people
     from fintunnel_training.comparison.compare import compare as run
+    from fintunnel_training.comparison.people import RATINGS
+    from fintunnel_training.comparison.rating import rate as open_page
+    from fintunnel_training.comparison.report.write import write_report
     from fintunnel_training.comparison.systems import Choice
     from fintunnel_training.comparison.terminal import show
     from fintunnel_training.errors import OptionError
@@ -65,11 +71,9 @@ def _compare(
     if upstream is None and (upstream_model or upstream_base):
         raise OptionError("--upstream-model 和 --upstream-base 要与 --upstream 一起用")
     if data is not None:
-        file = read_cases(cases_path(data))
-        training = train or training_path(data)
+        file, training = read_cases(cases_path(data)), train or training_path(data)
     else:
-        file = cases_of([cases or "", *(more_cases or [])])
-        training = train
+        file, training = cases_of([cases or "", *(more_cases or [])]), train
     choice = Choice(
         adapters=adapter or [],
         base=usable_base(base),
@@ -90,9 +94,21 @@ def _compare(
         seeds=seeds,
         resamples=resamples,
         join=join or [],
-        command=["fintunnel", "compare", *sys.argv[2:]],
+        ratings=ratings or [],
+        against=against,
+        command=["fintunnel", *sys.argv[1:]],
     )
     found = run(file, options)
-    show(found, out, language=language, as_json=as_json)
+    written = write_report(found.result, out, language=language, loss_curves=found.loss_curves)
+    if rate:
+        open_page(found.pairs, out / RATINGS, port=port, browser=browser)
+        found.result.people = people(options)
+        written = write_report(found.result, out, language=language, loss_curves=found.loss_curves)
+    if as_json:
+        typer.echo(found.result.model_dump_json(indent=2))
+    else:
+        show(found.result, written, language)
+    for name, reason in found.failures.items():
+        typer.echo(f"{name} 没有问完：{reason}", err=True)
     if found.failures:
         raise typer.Exit(1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import fintunnel
+from fintunnel.rating_file import RatingPair
 from fintunnel.wire import NewsRequest, ReportRequest
 
 from fintunnel_training.comparison.answers import AnswerFile, StoredSystem
@@ -19,12 +20,13 @@ from fintunnel_training.comparison.cases import Case, CaseFile
 from fintunnel_training.comparison.examples import examples
 from fintunnel_training.comparison.judging import Judge
 from fintunnel_training.comparison.outcomes import Outcome, outcome_of
+from fintunnel_training.comparison.people import RATINGS, people_of, rated_pairs
 from fintunnel_training.comparison.reproduction import commands, versions
-from fintunnel_training.comparison.result import ComparisonResult, Data, FieldName, System
+from fintunnel_training.comparison.result import ComparisonResult, Data, FieldName, People, System
 from fintunnel_training.comparison.systems import Choice, sources
 from fintunnel_training.errors import DataError, OptionError
 
-__all__ = ["ANSWERS", "Found", "Options", "compare"]
+__all__ = ["ANSWERS", "Found", "Options", "compare", "people"]
 
 ANSWERS = "answers.sqlite"
 _ORDER = {"base": 0, "tuned": 1, "hosted": 2}
@@ -33,7 +35,8 @@ _ORDER = {"base": 0, "tuned": 1, "hosted": 2}
 @dataclass(frozen=True)
 class Options:
     """`rows`: news, spread over time; None for all. `texts`: news, and report questions, for which text is written.
-    `join`: answer files of other machines. `command`: as it was typed, for whoever repeats it."""
+    `join`: answer files of other machines; `ratings`: rating files, besides the one in `out`. `against`: whom people
+    compare the tuned model with. `command`: as it was typed, for whoever repeats it."""
 
     out: Path
     choice: Choice = field(default_factory=Choice)
@@ -44,16 +47,20 @@ class Options:
     seeds: int = 5
     resamples: int = 2000
     join: Sequence[Path] = ()
+    ratings: Sequence[Path] = ()
+    against: str | None = None
     command: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Found:
-    """`loss_curves`: PNG by system. `failures`: by system, why it could not be asked to the end."""
+    """`loss_curves`: PNG by system. `failures`: by system, why it could not be asked to the end. `pairs`: what people
+    could rate."""
 
     result: ComparisonResult
     loss_curves: dict[str, bytes]
     failures: dict[str, str]
+    pairs: list[RatingPair]
 
 
 def compare(cases: CaseFile, options: Options) -> Found:
@@ -86,7 +93,7 @@ def compare(cases: CaseFile, options: Options) -> Found:
     notes += [f"{name} 没有问完：{reason}" for name, reason in failures.items()]
 
     baselines, known = _baselines(chosen, options, notes)
-    judge = Judge(chosen, options.resamples, tuple(range(options.seed, options.seed + options.seeds)))
+    judge = Judge(chosen, options.resamples, _seeds(options))
     _note_limits(chosen, wanted, notes)
     everyone = [*outcomes, *baselines]
     kinds = {system.name: system.kind for system in systems}
@@ -109,7 +116,7 @@ def compare(cases: CaseFile, options: Options) -> Found:
         confusion=_present(judge.confusion(outcome, name) for name in FIELDS for outcome in everyone),
         examples=examples(wanted, outcomes, next(iter(tuned), None), options.seed),
         training=[system.training for system in systems if system.training is not None],
-        people=None,
+        people=people(options),
         card=cases.card,
         pictures={},
         notes=notes,
@@ -118,7 +125,33 @@ def compare(cases: CaseFile, options: Options) -> Found:
     )
     result.took_seconds = time.monotonic() - began
     curves = {system.name: system.loss_curve for system in systems if system.loss_curve is not None}
-    return Found(result, curves, failures)
+    return Found(result, curves, failures, _pairs(wanted, outcomes, tuned, base, options.against))
+
+
+def people(options: Options) -> People | None:
+    """What people have said by now."""
+    here = options.out / RATINGS
+    files = [*([here] if here.is_file() else []), *options.ratings]
+    return people_of(files, _seeds(options), options.resamples)
+
+
+def _seeds(options: Options) -> tuple[int, ...]:
+    return tuple(range(options.seed, options.seed + options.seeds))
+
+
+def _pairs(
+    wanted: Plan, outcomes: Sequence[Outcome], tuned: Sequence[Outcome], base: Outcome | None, against: str | None
+) -> list[RatingPair]:
+    """The first tuned model beside `against`: its base, else whoever else there is."""
+    first = next(iter(tuned), None)
+    if against is not None:
+        second = next((outcome for outcome in outcomes if outcome.name == against), None)
+        if second is None or second is first:
+            names = "、".join(outcome.name for outcome in outcomes if outcome is not first)
+            raise OptionError(f"--against {against}：可以是 {names or '（没有别的系统）'}")
+    else:
+        second = base or next((outcome for outcome in outcomes if outcome is not first), None)
+    return [] if first is None or second is None else rated_pairs(wanted, first, second)
 
 
 _T = TypeVar("_T")

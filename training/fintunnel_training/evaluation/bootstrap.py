@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 
@@ -67,19 +67,12 @@ class Resampling:
     resamples: int = RESAMPLES
     seeds: tuple[int, ...] = (0,)
 
-    @cached_property
-    def _draws(self) -> list[Floats]:
-        shares = np.full(self.blocks, 1 / self.blocks)
-        return [
-            np.random.default_rng(seed).multinomial(self.blocks, shares, size=self.resamples).astype(np.float64)
-            for seed in self.seeds
-        ]
-
     def interval(self, statistic: Statistic, other: Statistic | None = None) -> Interval | None:
         """Of a statistic, or of its difference to another on the same blocks; None where it has no meaning in nearly
         every resample."""
         lows, highs, everything = [], [], []
-        for draws in self._draws:
+        for seed in self.seeds:
+            draws = _draws(self.blocks, self.resamples, seed)
             values = statistic.of_draws(draws)
             if other is not None:
                 values = values - other.of_draws(draws)
@@ -92,6 +85,13 @@ class Resampling:
             everything.append(finite)
         low, high = np.quantile(np.concatenate(everything), (0.025, 0.975))
         return Interval(float(low), float(high), tuple(lows), tuple(highs))
+
+
+@lru_cache(maxsize=10)  # a few seeds of the same blocks, for one measure after the other
+def _draws(blocks: int, resamples: int, seed: int) -> Floats:
+    """How often each block is drawn, shape (resamples, blocks)."""
+    counts = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), size=resamples)
+    return counts.astype(np.float64)
 
 
 def block_numbers(days: Ints) -> Ints:
