@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import uvicorn
 from fintunnel_server.app import create_app
 from fintunnel_server.engine import Engine
 from fintunnel_server.running.connections import ConnectionLimits
@@ -45,6 +46,13 @@ def run_app(
     drain = Drain(settings.drain_seconds)
     app = create_app(settings, engine, load_adapter, drain=drain)
     server = draining_server(app, drain, limits or ConnectionLimits())
+    with run_server(server) as url:
+        yield LiveApp(url, api_key, server, drain)
+
+
+@contextmanager
+def run_server(server: uvicorn.Server) -> Iterator[str]:
+    """In a thread, on a free port; gives its URL."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
@@ -55,7 +63,7 @@ def run_app(
             while not server.started:
                 assert time.monotonic() < deadline, "the app did not start"
                 time.sleep(0.01)
-            yield LiveApp(f"http://127.0.0.1:{listener.getsockname()[1]}", api_key, server, drain)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join(10)
