@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from fintunnel_server.app import create_app
 from fintunnel_server.engine import Engine
 from fintunnel_server.running.connections import ConnectionLimits
 from fintunnel_server.running.drain import Drain
+from fintunnel_server.running.listening import listening
 from fintunnel_server.running.server import DrainingServer, draining_server
 from fintunnel_server.settings import ServerSettings
 
@@ -51,11 +51,9 @@ def run_app(
 
 
 @contextmanager
-def run_server(server: uvicorn.Server) -> Iterator[str]:
-    """In a thread, on a free port; gives its URL."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(128)
+def run_server(server: uvicorn.Server, port: int = 0) -> Iterator[str]:
+    """In a thread, by default on a free port; gives its URL."""
+    with listening("127.0.0.1", port) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -252,7 +252,7 @@ def served_files() -> list[str]:
     own = [
         f"/{'page' if p.name.startswith('texts_') else 'rate'}/{p.name}" for p in PAGE.iterdir() if p.suffix != ".html"
     ]
-    return ["/", *own, *(f"/page/{name}" for name in rate_app._SHARED)]
+    return ["/", *own, *(f"/page/{name}" for name in rate_app.SHARED_FILES)]
 
 
 def test_every_file_is_served_under_a_strict_policy(http: httpx.Client) -> None:

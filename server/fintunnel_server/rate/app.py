@@ -19,12 +19,12 @@ from fintunnel_server.security.body_limit import GuardBody
 from fintunnel_server.security.headers import SecurityHeaders
 from fintunnel_server.security.keys import ApiKeys, KeyCheck
 
-__all__ = ["create_rate_app"]
+__all__ = ["SHARED_FILES", "create_rate_app"]
 
 _RATE_PAGE = Path(__file__).parent / "page"
 _BODY_BYTES = 16_384
 # Of the server's page: its look, and what it is built with.
-_SHARED = (
+SHARED_FILES = (
     *("page.css", "answers.css", "icon.svg", "theme.js"),
     *("elements.js", "i18n.js", "storage.js", "api.js", "sse.js", "failure_view.js"),
 )
@@ -47,7 +47,7 @@ def create_rate_app(file: RatingFile) -> FastAPI:
 
 def _pages() -> APIRouter:
     files = {"/": _RATE_PAGE / "index.html"}
-    files |= {f"/page/{name}": PAGE / name for name in _SHARED}
+    files |= {f"/page/{name}": PAGE / name for name in SHARED_FILES}
     for path in sorted(_RATE_PAGE.iterdir()):
         if path.suffix in (".js", ".css"):
             # i18n.js takes the words from beside itself: here they are this page's.

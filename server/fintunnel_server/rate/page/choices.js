@@ -74,7 +74,7 @@ export function chosen(form) {
 export function choose(form, rating) {
   form.reset();
   if (!rating) return;
-  form.elements.namedItem("verdict").value = rating.verdict;
+  form.elements.namedItem("verdict").value = rating.verdict ?? "";
   for (const side of ["left", "right"]) {
     for (const [scale, score] of Object.entries(rating[side])) form.elements.namedItem(`${side}.${scale}`).value = String(score);
   }

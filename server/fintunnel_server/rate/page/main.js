@@ -17,6 +17,8 @@ const stopwatch = new Stopwatch();
 let rater = "";
 /** what the server last said: {rated, total, pair}; null before the first */
 let shown = null;
+/** what was chosen and not yet saved when somebody went back, by pair */
+const drafts = new Map();
 let busy = false;
 
 // --- what is on the screen -----------------------------------------------------------------------------
@@ -40,7 +42,7 @@ function build() {
   }
 }
 
-/** Everything that depends on the language or the pair; what is chosen stays. */
+/** Everything that depends on the language or the pair; what is chosen stays as it is. */
 function draw() {
   one("#language").textContent = t("other_language");
   if (!shown) return;
@@ -72,12 +74,12 @@ function isChanged() {
 function receive(answer) {
   shown = answer;
   one("#pair-status").textContent = "";
-  choose(form, answer.pair?.rating);
+  choose(form, drafts.get(answer.pair?.pair) ?? answer.pair?.rating);
   show(answer.pair ? "pair" : "finished");
   draw();
   scrollTo(0, 0);
   one(answer.pair ? "#question" : "#finished").focus({ preventScroll: true });
-  stopwatch.start(answer.pair?.rating?.seconds ?? 0);
+  stopwatch.start(drafts.get(answer.pair?.pair)?.seconds ?? answer.pair?.rating?.seconds ?? 0);
 }
 
 // --- what is asked -------------------------------------------------------------------------------------
@@ -109,6 +111,13 @@ async function open(position) {
   receive(await pairAt(position));
 }
 
+async function goBack() {
+  const { pair } = shown;
+  if (isChanged()) drafts.set(pair.pair, { ...chosen(form), seconds: stopwatch.seconds() });
+  else drafts.delete(pair.pair);
+  await open(pair.position - 1);
+}
+
 async function save() {
   const { pair, total } = shown;
   const wasRated = Boolean(pair.rating);
@@ -118,6 +127,7 @@ async function save() {
     const seconds = Math.min(stopwatch.seconds(), LONGEST_S);
     await ask("/ratings", { ...given, pair: pair.pair, rater, seconds });
     pair.rating = { ...given, seconds }; // kept, should the next step fail
+    drafts.delete(pair.pair);
   }
   await open(wasRated && pair.position < total ? pair.position + 1 : undefined);
 }
@@ -140,6 +150,7 @@ function start() {
 
 function askName() {
   shown = null;
+  drafts.clear();
   one("#rater").removeAttribute("aria-invalid");
   one("#name-status").textContent = "";
   show("name");
@@ -174,7 +185,7 @@ form.addEventListener("change", () => {
   nameNext();
 });
 letScoresBeTakenBack(form);
-one("#back").addEventListener("click", () => during(() => open(shown.pair.position - 1)));
+one("#back").addEventListener("click", () => during(goBack));
 one("#look-again").addEventListener("click", () => during(() => open(shown.total)));
 for (const id of ["#change-rater", "#next-rater"]) one(id).addEventListener("click", changeRater);
 document.addEventListener("keydown", (event) => {

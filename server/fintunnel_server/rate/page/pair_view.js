@@ -1,7 +1,9 @@
-/** What was asked, and the two answers. All of it is others' text, in Chinese whatever the page speaks. */
+/** What was asked, and the two answers: others' text, in Chinese whatever the page speaks. */
 
 import { element } from "/page/elements.js";
 import { t } from "/page/i18n.js";
+
+const CHINESE = { lang: "zh-CN" };
 
 /** @param {any} question of a pair @returns {HTMLElement[]} */
 export function questionView(question) {
@@ -10,10 +12,10 @@ export function questionView(question) {
 
 /** @param {{lines: string[], text: string}} answer @returns {HTMLElement[]} */
 export function answerView({ lines, text }) {
-  const labels = lines.map((line) => element("li", {}, line));
+  const labels = lines.map((line) => element("li", CHINESE, line));
   return [
     lines.length ? element("ul", { class: "lines" }, ...labels) : null,
-    text ? element("p", { class: "written", lang: "zh-CN" }, text) : element("p", { class: "hint" }, t("no_text")),
+    text ? element("p", { ...CHINESE, class: "written" }, text) : element("p", { class: "hint" }, t("no_text")),
   ].filter(Boolean);
 }
 
@@ -32,7 +34,7 @@ function newsView({ text, published_at: at, importance, figures, context }) {
   const lines = meta.map((line) => element("li", {}, line));
   return [
     element("h2", { class: "hint" }, t("question_news")),
-    element("p", { class: "asked-text" }, text),
+    element("p", { ...CHINESE, class: "asked-text" }, text),
     ...(lines.length ? [element("ul", { class: "meta hint" }, ...lines)] : []),
   ];
 }
@@ -43,13 +45,14 @@ function reportView({ question, passages }) {
       "li",
       {},
       element("p", { class: "hint" }, `[${index + 1}] ${source}${page ? ` · ${t("page_number", { n: page })}` : ""}`),
-      element("p", {}, text),
+      element("p", CHINESE, text),
     ),
   );
   return [
     element("h2", { class: "hint" }, t("question_report")),
-    element("p", { class: "asked-text" }, question),
-    element("ol", { class: "passages" }, ...shown),
+    element("p", { ...CHINESE, class: "asked-text" }, question),
+    // It scrolls by itself where it is long: the answers stay near. Reached by the keyboard, too.
+    element("ol", { class: "passages", tabindex: "0", "aria-label": t("passages") }, ...shown),
   ];
 }
 
