@@ -100,15 +100,17 @@ def test_a_pair_is_the_same_until_it_is_rated_also_after_a_restart(http: httpx.C
 
 
 def test_what_was_said_is_shown_again_and_can_be_changed(http: httpx.Client, file: RatingFile) -> None:
-    pair = next_pair(http, "张三")["pair"]
     scores: dict[str, object] = {"left": {"wording": 4}, "right": {"reasoning": 1}}
-    http.post("/ratings", json=rating(pair, "张三", "right", **scores))
-    back = http.get("/pairs/1", params={"rater": "张三"}).json()["pair"]
-    assert back == pair | {"rating": {"verdict": "right", "seconds": 3.5, **scores}}
+    for position in range(1, PAIRS + 1):  # among them are both sides
+        pair = next_pair(http, "张三")["pair"]
+        http.post("/ratings", json=rating(pair, "张三", "right", **scores))
+        back = http.get(f"/pairs/{position}", params={"rater": "张三"}).json()["pair"]
+        assert back == pair | {"rating": {"verdict": "right", "seconds": 3.5, **scores}}
+    assert {each.verdict for each in file.ratings()} == {"first", "second"}
     assert http.get("/pairs/1", params={"rater": "李四"}).json()["pair"]["rating"] is None
-    assert http.post("/ratings", json=rating(pair, "张三", "equal")).json() == {"rated": 1, "total": PAIRS}
-    [kept] = file.ratings()
-    assert kept.verdict == "equal" and kept.scores_first == kept.scores_second == {}
+    assert http.post("/ratings", json=rating(pair, "张三", "equal")).json() == {"rated": PAIRS, "total": PAIRS}
+    [changed] = [each for each in file.ratings() if each.verdict == "equal"]
+    assert changed.pair == pair["pair"] and changed.scores_first == changed.scores_second == {}
 
 
 def test_nothing_tells_whose_answer_it_is(http: httpx.Client, file: RatingFile) -> None:
