@@ -1,9 +1,11 @@
-"""A rating file with pairs whose answers tell which system they are of, to the tests alone."""
+"""A rating file with pairs whose answers tell which system they are of, to the tests alone; asking for them."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import httpx
 from fintunnel.rating_file import RatedAnswer, RatingFile, RatingPair
 from fintunnel.wire import Context, Figures, NewsRequest, Passage, ReportRequest
 
@@ -42,3 +44,14 @@ def rating_file(path: Path, pairs: int) -> RatingFile:
     file.seed = "of the tests"
     file.add_pairs([report_pair() if number == 2 else news_pair(number) for number in range(1, pairs + 1)])
     return file
+
+
+def next_pair(http: httpx.Client, rater: str) -> dict[str, Any]:
+    response = http.get("/pairs", params={"rater": rater})
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def rating(pair: dict[str, Any], rater: str, verdict: str = "left", **change: object) -> dict[str, object]:
+    return {"pair": pair["pair"], "rater": rater, "verdict": verdict, "seconds": 3.5} | change
