@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import uvicorn
 from fintunnel_server.app import create_app
 from fintunnel_server.engine import Engine
 from fintunnel_server.running.connections import ConnectionLimits
 from fintunnel_server.running.drain import Drain
+from fintunnel_server.running.listening import listening
 from fintunnel_server.running.server import DrainingServer, draining_server
 from fintunnel_server.settings import ServerSettings
 
@@ -45,9 +46,14 @@ def run_app(
     drain = Drain(settings.drain_seconds)
     app = create_app(settings, engine, load_adapter, drain=drain)
     server = draining_server(app, drain, limits or ConnectionLimits())
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(128)
+    with run_server(server) as url:
+        yield LiveApp(url, api_key, server, drain)
+
+
+@contextmanager
+def run_server(server: uvicorn.Server, port: int = 0) -> Iterator[str]:
+    """In a thread, by default on a free port; gives its URL."""
+    with listening("127.0.0.1", port) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
@@ -55,7 +61,7 @@ def run_app(
             while not server.started:
                 assert time.monotonic() < deadline, "the app did not start"
                 time.sleep(0.01)
-            yield LiveApp(f"http://127.0.0.1:{listener.getsockname()[1]}", api_key, server, drain)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join(10)

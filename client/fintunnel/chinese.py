@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LABELS_ZH"]
+__all__ = ["LABELS_ZH", "SCALES_ZH"]
 
 LABELS_ZH = {
     "low": "低",
@@ -13,4 +13,12 @@ LABELS_ZH = {
     "bullish": "利好",
     "priced_in": "预期兑现",
     "wait_and_see": "观望",
+}
+
+# What raters score an answer on.
+SCALES_ZH = {
+    "wording": "专业措辞",
+    "reasoning": "推理",
+    "faithfulness": "忠于原文",
+    "usefulness": "有用",
 }

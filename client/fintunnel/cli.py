@@ -15,7 +15,7 @@ from fintunnel.commands.chat import chat
 from fintunnel.commands.check import check
 from fintunnel.commands.mcp import mcp
 from fintunnel.errors import ERROR_PREFIX, ConfigurationError, FinTunnelError
-from fintunnel.terminal_text import printable
+from fintunnel.terminal_text import printable, use_utf8
 
 __all__ = ["app", "main"]
 
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C."""
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
-    _use_utf8()
+    use_utf8()
     _add_commands()
     # As SystemExit, a request to end lets every command tidy up: half-trained folders, tunnels.
     if threading.current_thread() is threading.main_thread():
@@ -95,14 +95,6 @@ def _fail(message: str, status: int, debug: bool) -> None:
         traceback.print_exc()
     typer.echo(f"{ERROR_PREFIX} {printable(message)}", err=True)  # it may quote a file or a database
     raise SystemExit(status)
-
-
-def _use_utf8() -> None:
-    """Chinese comes out whole on any console, the GBK ones of Windows too."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(encoding="utf-8", errors="replace")
 
 
 def _add_commands() -> None:

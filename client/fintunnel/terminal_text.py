@@ -1,8 +1,10 @@
-"""Text of others on a terminal: control sequences of a model, a server or a file, and the system's English."""
+"""Text on a terminal: its encoding, control sequences of a model, a server or a file, and the system's English."""
 
 from __future__ import annotations
 
-__all__ = ["printable", "system_reason"]
+import sys
+
+__all__ = ["printable", "system_reason", "use_utf8"]
 
 _REASONS: dict[type[OSError], str] = {
     FileNotFoundError: "没有这个文件",
@@ -21,3 +23,11 @@ def printable(text: str) -> str:
 def system_reason(error: OSError) -> str:
     """Why, in Chinese where it is one of the usual reasons."""
     return _REASONS.get(type(error)) or error.strerror or type(error).__name__
+
+
+def use_utf8() -> None:
+    """Chinese comes out whole on any console, the GBK ones of Windows too."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding="utf-8", errors="replace")

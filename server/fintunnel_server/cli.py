@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from fintunnel_server.errors import ServerError, SettingsError
+from fintunnel_server.errors import SettingsError
 from fintunnel_server.signals import ended_by_signals
 
 __all__ = ["serve"]
@@ -55,6 +52,7 @@ def _serve(
     from fintunnel_server.app import create_app
     from fintunnel_server.running.connections import ConnectionLimits
     from fintunnel_server.running.drain import Drain
+    from fintunnel_server.running.listening import listening
     from fintunnel_server.running.logs import log_to_stderr
     from fintunnel_server.running.server import draining_server
     from fintunnel_server.security.key_on_first_start import STORED_KEY_NAME, key_for_public, refuse_weak_keys
@@ -93,8 +91,7 @@ def _serve(
     elif connection_file is not None:
         raise SettingsError("--connection-file 要与 --tunnel 一起用。")
     log_to_stderr(settings.log_format)
-    # The port is taken before the model is loaded: a conflict shows at once, not minutes later.
-    with _listen(host, port) as listener, ExitStack() as stack:
+    with listening(host, port) as listener, ExitStack() as stack:
         engine, load_adapter = start_engine(options, settings)
         typer.echo(f"监听 http://{host}:{port}，就绪后 /ready 返回 200；按 Ctrl+C 停止", err=True)
         if not is_loopback(host):
@@ -109,20 +106,3 @@ def _serve(
         limits = ConnectionLimits(most=settings.max_connections, request_seconds=settings.read_seconds)
         app = create_app(settings, engine, load_adapter, drain=drain, tunnel=opened)
         draining_server(app, drain, limits).run(sockets=[listener])
-
-
-@contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        if os.name != "nt":  # on Windows this option would let two servers share a port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-            # Listening now, not when uvicorn does: else another process may still take the port meanwhile.
-            listener.listen(1)
-        except OSError as error:
-            raise ServerError(
-                f"端口 {port} 不能用（{host}）：{error.strerror}。请换一个 --port，或停掉占用它的程序。"
-            ) from error
-        yield listener
