@@ -1,4 +1,4 @@
-"""The dataset's card as the report shows it. The card is JSON that was written elsewhere: what cannot be read is said."""
+"""The dataset's card as the report shows it. It is JSON that was written elsewhere: what cannot be read is said."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def edges_lines(edges: dict[str, Any], say: Say) -> list[str]:
     return [
         say(
             f"r 是发布后 {minutes} 分钟的收益，m 是此前 10 天同样长度涨跌幅的中位数；分界只取自训练时段。",
-            f"r: return over the {minutes} minutes after publication; m: median absolute move of that length over the 10 "
+            f"r: return over the {minutes} minutes after publication; m: median absolute move of that length "
+            "over the 10 "
             "days before; edges come from the training period alone.",
         ),
         say(
@@ -81,8 +82,10 @@ def edges_lines(edges: dict[str, Any], say: Say) -> list[str]:
             f"Direction = r/m: bearish < {direction[0]:.3f} ≤ neutral < {direction[1]:.3f} ≤ bullish.",
         ),
         say(
-            f"预期兑现：此前涨跌 ≥ {before}，且与消息方向一致（或符合预期）。观望：此前波幅 ≥ {wide}，且涨跌 ≤ {still}。",
-            f"Priced in: the move before is ≥ {before} and points the way of the news (or it was as expected). Wait and "
+            f"预期兑现：此前涨跌 ≥ {before}，且与消息方向一致（或符合预期）。观望：此前波幅 ≥ {wide}，且涨跌 ≤ "
+            f"{still}。",
+            f"Priced in: the move before is ≥ {before} and points the way of the news (or it was as expected). "
+            "Wait and "
             f"see: range before ≥ {wide}, move ≤ {still}.",
         ),
     ]
@@ -91,8 +94,10 @@ def edges_lines(edges: dict[str, Any], say: Say) -> list[str]:
 def _source(card: dict[str, Any], say: Say) -> DataBlock:
     lines = [
         say(
-            f"{card['source']}；标的 {card['ticker']}，{card['price_bars']:,} 根分钟线，读到 {card['events_read']:,} 条事件。",
-            f"{card['source']}; ticker {card['ticker']}, {card['price_bars']:,} minute bars, {card['events_read']:,} events "
+            f"{card['source']}；标的 {card['ticker']}，{card['price_bars']:,} 根分钟线，读到 "
+            f"{card['events_read']:,} 条事件。",
+            f"{card['source']}; ticker {card['ticker']}, {card['price_bars']:,} minute bars, "
+            f"{card['events_read']:,} events "
             "read.",
         )
     ]
@@ -156,8 +161,10 @@ def _baselines(card: dict[str, Any], say: Say) -> DataBlock | None:
                 ]
             )
     line = say(
-        f"在 {found['test_events']:,} 条测试事件（{found['test_days']} 天）上；它们用了全部训练事件，不只是指令集里的那些。",
-        f"On {found['test_events']:,} test events ({found['test_days']} days); fitted on all training events, not only on "
+        f"在 {found['test_events']:,} 条测试事件（{found['test_days']} 天）上；它们用了全部训练事件，"
+        "不只是指令集里的那些。",
+        f"On {found['test_events']:,} test events ({found['test_days']} days); fitted on all training events, "
+        "not only on "
         "those of the instruction set.",
     )
     head = [

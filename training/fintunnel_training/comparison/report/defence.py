@@ -13,7 +13,7 @@ from fintunnel_training.comparison.result import ComparisonResult
 
 __all__ = ["defence_html", "questions"]
 
-_LONGEST = {"zh": 330, "en": 760}  # characters of an answer: nine of them fill the page
+_LONGEST = {"zh": 420, "en": 820}  # characters of an answer: nine of them fill the page
 
 
 def defence_html(result: ComparisonResult, language: Language) -> str:
@@ -43,7 +43,8 @@ def _why_tune(facts: Facts) -> str:
     said = [
         say(
             "提示词只能告诉模型要什么格式；微调让开源模型按训练集里的标签和写法回答，并给出可以校准的概率。",
-            "A prompt only tells the form; tuning teaches an open model the labels and wording of the training set, with "
+            "A prompt only tells the form; tuning teaches an open model the labels and wording of the "
+            "training set, with "
             "probabilities that can be calibrated.",
         )
     ]
@@ -102,7 +103,8 @@ def _why_four_bits(facts: Facts) -> str:
     if total is not None:
         said.append(
             say(
-                f"这个基座有 {total / 1e9:.2f}B 个参数，16 位光权重就要 {total * 2 / 1e9:.1f} GB，4-bit（{quantization}）约 "
+                f"这个基座有 {total / 1e9:.2f}B 个参数，16 位光权重就要 {total * 2 / 1e9:.1f} GB，"
+                f"4-bit（{quantization}）约 "
                 f"{total / 2 / 1e9:.1f} GB。",
                 f"This base has {total / 1e9:.2f}B parameters: {total * 2 / 1e9:.1f} GB of weights in 16 bits, about "
                 f"{total / 2 / 1e9:.1f} GB in 4 ({quantization}).",
@@ -127,8 +129,10 @@ def _why_api(facts: Facts) -> str:
     say = facts.say
     said = [
         say(
-            "模型留在有显卡的机器上，智能体只按一个地址调用，用环境变量在自己的模型和云端 API 之间切换；接口相同，演示的就是实际的用法。",
-            "The model stays where the GPU is; the agent calls one address, and an environment variable swaps between the "
+            "模型留在有显卡的机器上，智能体只按一个地址调用，用环境变量在自己的模型和云端 API 之间切换；"
+            "接口相同，演示的就是实际的用法。",
+            "The model stays where the GPU is; the agent calls one address, and an environment variable swaps "
+            "between the "
             "tuned model and the hosted API. The interface is the same, so what is shown is how it is used.",
         )
     ]
@@ -147,9 +151,11 @@ def _how_judged(facts: Facts) -> str:
     say, data = facts.say, facts.result.data
     said = [
         say(
-            f"测试：{data.news} 条新闻（{data.labelled} 条有真实结果，{data.days} 天）、{data.reports} 道财报题；微调前、微调后和基线答同一批题，"
+            f"测试：{data.news} 条新闻（{data.labelled} 条有真实结果，{data.days} 天）、{data.reports} "
+            "道财报题；微调前、微调后和基线答同一批题，"
             "成对比较，按整天重抽样算 95% 区间。",
-            f"Tested on {data.news} pieces of news ({data.labelled} with known outcome, {data.days} days) and {data.reports} "
+            f"Tested on {data.news} pieces of news ({data.labelled} with known outcome, {data.days} days) and "
+            f"{data.reports} "
             "report questions; all systems got the same ones, compared in pairs, 95 % intervals from resampled days.",
         )
     ]
@@ -164,8 +170,10 @@ def _how_judged(facts: Facts) -> str:
     else:
         said.append(
             say(
-                f"防泄漏：按时间先后划分，之间空出 {gap:.0f} 分钟；相近的文字只在一边；输入只用发布前的行情；标签分界只取自训练时段。",
-                f"Against leakage: split by time with a gap of {gap:.0f} minutes; near-duplicates on one side; inputs hold "
+                f"防泄漏：按时间先后划分，之间空出 {gap:.0f} 分钟；相近的文字只在一边；输入只用发布前的行情；"
+                "标签分界只取自训练时段。",
+                f"Against leakage: split by time with a gap of {gap:.0f} minutes; near-duplicates on one side; "
+                "inputs hold "
                 "only prices from before publication; label edges come from the training period.",
             )
         )
@@ -213,9 +221,15 @@ def _limits(facts: Facts) -> str:
         said.append(say(f"有失败的：{say.listed(failed)}。", f"With failures: {say.listed(failed)}."))
     said.append(
         say(
-            "标签说的是消息之后的走势，不证明是这条消息造成的；理由由规则或教师模型写成的训练文本学来，不是人工标注。",
-            "Labels tell what prices did after the news, not that the news caused it; the rationales were learned from "
-            "texts written by rules or a teacher model, not by people.",
+            "标签说的是消息之后的走势，不证明是这条消息造成的。",
+            "Labels tell what prices did after the news, not that the news caused it.",
         )
     )
+    if facts.result.card is not None:
+        said.append(
+            say(
+                "理由学自由规则或教师模型写成的训练文本，不是人工标注。",
+                "The rationales were learned from texts written by rules or a teacher model, not by people.",
+            )
+        )
     return say("", " ").join(said)

@@ -55,7 +55,7 @@ class Facts:
 
     def text(self, key: str) -> str:
         found: Any = (self.training.info or {}).get(key) if self.training is not None else None
-        return self.short(found) if isinstance(found, str) else ""
+        return shortened(found, 40) if isinstance(found, str) else ""
 
     def training_lines(self) -> list[str]:
         say = self.say

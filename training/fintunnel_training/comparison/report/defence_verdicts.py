@@ -7,12 +7,12 @@ from typing import Literal
 from fintunnel_training.comparison.report.defence_facts import Facts
 from fintunnel_training.comparison.report.findings import HEADLINES
 from fintunnel_training.comparison.report.number_format import bracketed, difference
-from fintunnel_training.comparison.report.summary import verdict_word
+from fintunnel_training.comparison.report.verdicts import verdict_word
 from fintunnel_training.comparison.result import MEASURES, Difference
 
 __all__ = ["baselines", "believable", "honest"]
 
-_NAMED = 5  # of one verdict; the report has them all
+_NAMED = 4  # of one verdict; the report has them all
 
 
 def believable(facts: Facts) -> str:
@@ -31,9 +31,11 @@ def believable(facts: Facts) -> str:
     if why:
         text += say(f"没有区间的原因：{why}。", f" Why there is no interval: {why}.")
     return text + say(
-        f"区间由 {facts.result.resamples} 次按天重抽样得出，{facts.result.seeds} 个种子都离开 0 才算；同时看多项时，每二十项约有一项会"
+        f"区间由 {facts.result.resamples} 次按天重抽样得出，{facts.result.seeds} 个种子都离开 0 才算；"
+        "同时看多项时，每二十项约有一项会"
         "碰巧离开 0。",
-        f" Intervals come from {facts.result.resamples} resamples of days, and count only if all {facts.result.seeds} seeds "
+        f" Intervals come from {facts.result.resamples} resamples of days, and count only if all "
+        f"{facts.result.seeds} seeds "
         "leave zero; of many measures about one in twenty does so by luck.",
     )
 
@@ -48,7 +50,7 @@ def baselines(facts: Facts) -> str:
             "No baseline was compared in this run, so it cannot be said to beat one.",
         )
     named = say.listed(dict.fromkeys(facts.short(one.second) for one in found))
-    return say(f"最好的基线：{named}。", f"Best baselines: {named}. ") + _by_verdict(facts, found)
+    return say(f"最好的基线：{named}；", f"Best baselines: {named}; ") + _by_verdict(facts, found)
 
 
 def honest(facts: Facts) -> str:
@@ -69,7 +71,8 @@ def honest(facts: Facts) -> str:
         )
     text += say(
         "标签从固定的几类里打分选出，不会写出别的；新闻理由里的说法没有逐句核对",
-        " Labels are chosen by scoring fixed classes and cannot be anything else; what the rationales claim was not checked "
+        " Labels are chosen by scoring fixed classes and cannot be anything else; what the rationales claim "
+        "was not checked "
         "sentence by sentence",
     )
     people = facts.result.people

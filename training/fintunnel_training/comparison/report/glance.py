@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fintunnel_training.comparison.report.findings import HEADLINES, Findings, number_in
 from fintunnel_training.comparison.report.number_format import bracketed, duration, interval, number, percent
 from fintunnel_training.comparison.report.say import Say
-from fintunnel_training.comparison.report.summary import verdict_word
+from fintunnel_training.comparison.report.verdicts import verdict_word
 from fintunnel_training.comparison.result import ComparisonResult
 
 __all__ = ["Tile", "tiles"]
@@ -49,7 +49,7 @@ def _tiles(result: ComparisonResult, say: Say) -> Iterator[Tile]:
             other = findings.value(group, name, found.second)
             than = say("微调前", "base") if against == "base" else say("最好的基线", "best baseline")
             others.append(f"{than} {'–' if other is None else number(name, other)}")
-            verdicts.append((found.verdict, f"{than}{say('：', ': ')}{verdict_word(found, say)}"))
+            verdicts.append((found.verdict, say(f"与{than}比：", f"vs {than}: ") + verdict_word(found, say)))
         yield Tile(
             say.measured(group, name), number(name, own.value), interval(name, own.low, own.high), others, verdicts
         )

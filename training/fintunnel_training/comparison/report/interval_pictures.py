@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fintunnel_training.comparison.report.findings import Findings
 from fintunnel_training.comparison.report.picture_names import Cast
 from fintunnel_training.comparison.report.say import Say
-from fintunnel_training.comparison.report.summary import NO_GAIN
+from fintunnel_training.comparison.report.verdicts import NO_GAIN
 from fintunnel_training.comparison.result import MEASURES, ComparisonResult, Difference, Group, MeasureName
 from fintunnel_training.dataset.looking.drawing import new_figure
 

@@ -43,9 +43,11 @@ def table_markdown(result: ComparisonResult, language: Language) -> str:
 def _caption(result: ComparisonResult, say: Say) -> str:
     data = result.data
     return say(
-        f"表：各系统的指标。新闻 {data.news} 条（{data.labelled} 条有真实结果，{data.days} 天），财报题 {data.reports} 道；"
+        f"表：各系统的指标。新闻 {data.news} 条（{data.labelled} 条有真实结果，{data.days} 天），财报题 "
+        f"{data.reports} 道；"
         f"方括号内是 95% 区间（按整天重抽样 {result.resamples} 次，随机种子 {result.seed}）。",
-        f"Table: measures by system. {data.news} pieces of news ({data.labelled} with known outcome, {data.days} days), "
+        f"Table: measures by system. {data.news} pieces of news ({data.labelled} with known outcome, "
+        f"{data.days} days), "
         f"{data.reports} report questions; brackets: 95 % intervals ({result.resamples} resamples of whole days, seed "
         f"{result.seed}).",
     )

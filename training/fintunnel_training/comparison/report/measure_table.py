@@ -27,7 +27,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class MeasureRow:
-    """`arrow`: ↑ where higher is better, ↓ where lower is, nothing where neither is; `cells` as `MeasureTable.systems`."""
+    """`arrow`: ↑ where higher is better, ↓ where lower is, else nothing; `cells`: by the table's systems."""
 
     group: Group
     title: str

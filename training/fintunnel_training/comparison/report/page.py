@@ -17,10 +17,11 @@ from fintunnel_training.comparison.report.glance import tiles
 from fintunnel_training.comparison.report.measure_table import measure_table
 from fintunnel_training.comparison.report.pictures import Pictures
 from fintunnel_training.comparison.report.say import Language, Say
-from fintunnel_training.comparison.report.summary import judgement, summary
+from fintunnel_training.comparison.report.summary import summary
 from fintunnel_training.comparison.report.training_view import training_view
 from fintunnel_training.comparison.report.untrusted import harmless
-from fintunnel_training.comparison.result import MEASURES, ComparisonResult
+from fintunnel_training.comparison.report.verdicts import judgement
+from fintunnel_training.comparison.result import MEASURES, ComparisonResult, Difference
 
 __all__ = ["rendered", "report_html"]
 
@@ -39,6 +40,7 @@ def report_html(result: ComparisonResult, language: Language, pictures: Pictures
         examples=examples_view(result, say),
         card=card_blocks(result.card, say) if result.card is not None else [],
         edges=_adapter_edges(result, say),
+        differences=_difference_groups(result),
         judgement=lambda found: judgement(found, say),
         better_way=lambda found: MEASURES[found.name],
         form=number_format,
@@ -66,6 +68,14 @@ def _environment() -> Environment:
 
 def _finalize(value: Any) -> Any:
     return harmless(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _difference_groups(result: ComparisonResult) -> list[list[Difference]]:
+    """Those of one system against one kind of other stand together."""
+    groups: dict[tuple[str, str], list[Difference]] = {}
+    for found in result.differences:
+        groups.setdefault((found.first, found.against), []).append(found)
+    return list(groups.values())
 
 
 def _adapter_edges(result: ComparisonResult, say: Say) -> list[str]:

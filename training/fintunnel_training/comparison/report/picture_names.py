@@ -1,4 +1,7 @@
-"""What systems are called and coloured in the pictures. Colours are Okabe and Ito's, which colour-blind people can tell apart."""
+"""What systems are called and coloured in the pictures.
+
+Colours are Okabe and Ito's, which colour-blind people can tell apart.
+"""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Pictures(NamedTuple):
-    """`png`: by what they show (`reliability_impact`, `differences`, `loss_curve_…`); `renamed`: by picture, the systems in
-    it whose names the fonts here cannot draw, and what it calls them; `loss_curves`: picture by system."""
+    """`png`: by what they show (`reliability_impact`, `differences`, `loss_curve_…`); `renamed`: by picture, the
+    systems in it whose names the fonts here cannot draw, and what it calls them; `loss_curves`: picture by system."""
 
     png: dict[str, bytes]
     renamed: dict[str, dict[str, str]]

@@ -88,7 +88,7 @@ class Say:
         if group in ("form", "speed"):
             return measure
         space = "" if self.language == "zh" and not measure[0].isascii() else " "
-        return self.group(group) + self("", ":") + space + measure
+        return self.group(group) + self(space, " · ") + measure
 
     def label(self, name: str) -> str:
         """A class or signal; what is none of them stays as it is."""

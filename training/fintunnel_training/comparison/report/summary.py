@@ -8,11 +8,11 @@ from typing import Literal
 from fintunnel_training.comparison.report.findings import HEADLINES, Findings
 from fintunnel_training.comparison.report.number_format import bracketed, difference, estimate
 from fintunnel_training.comparison.report.say import Language, Say
+from fintunnel_training.comparison.report.verdicts import judgement, verdict_word
 from fintunnel_training.comparison.result import MEASURES, ComparisonResult, Difference, Reliability, System
 
-__all__ = ["NO_GAIN", "judgement", "summary", "verdict_word"]
+__all__ = ["summary"]
 
-NO_GAIN = ("没有测到提升", "no measured gain")
 _ABILITIES = tuple(headline for headline in HEADLINES if headline.group in ("reports", "form"))
 Against = Literal["base", "best_baseline"]
 _THAN: dict[Against, tuple[str, str]] = {
@@ -37,37 +37,6 @@ def summary(result: ComparisonResult, language: Language) -> list[str]:
     return [*said, _asked(result, say)]
 
 
-def verdict_word(found: Difference, say: Say) -> str:
-    """What may be said of a difference, and no more."""
-    if MEASURES[found.name] == "neither":
-        return say("不分好坏", "neither is better")
-    match found.verdict:
-        case "better":
-            return say("明显更好", "clearly better")
-        case "worse":
-            return say("明显更差", "clearly worse")
-        case "none":
-            return say(*NO_GAIN) if found.against == "best_baseline" else say("分不出高下", "cannot be told apart")
-        case "unknown":
-            return say("给不出区间，不能下结论", "no interval, so no conclusion")
-
-
-def judgement(found: Difference, say: Say) -> str:
-    """The word with its ground."""
-    word = verdict_word(found, say)
-    if MEASURES[found.name] == "neither":
-        return word
-    if found.verdict == "unknown":
-        return word + (say(f"（{found.why_not}）", f" ({found.why_not})") if found.why_not else "")
-    if found.verdict != "none":
-        return word + say("（区间不含 0）", " (the interval leaves out zero)")
-    if found.low is not None and found.high is not None and found.low <= 0 <= found.high:
-        return word + say("（区间含 0）", " (the interval contains zero)")
-    return word + say(
-        "（换一个重抽样种子，区间就含 0）", " (with another seed of resampling the interval contains zero)"
-    )
-
-
 # --- the sentences ----------------------------------------------------------------------------------------
 
 
@@ -85,6 +54,8 @@ def _verdict(findings: Findings, tuned: System, say: Say) -> str:
         ]
         than = say(*_THAN[against]) + say("相比，", ": ")
         parts.append(than + say("；", "; ").join(groups) + say("。", "."))
+    if parts and not findings.differences(tuned.name, "best_baseline"):
+        parts.append(say("没有和基线比较。", "no baseline was compared."))
     if not parts:
         return say(
             f"“{tuned.name}”是否更好，这次没有测量（没有可比的带标签的问题）；只能并排看回答。",
@@ -106,27 +77,30 @@ def _counted(found: list[Difference], say: Say, *, figures: bool = False) -> str
 
 def _details(findings: Findings, tuned: System, say: Say) -> Iterator[str]:
     """One sentence per headline measure: the value, and both differences."""
+    who = f"{tuned.name} " if len(findings.of_kind("tuned")) > 1 else ""
     for group, name in HEADLINES:
         own = findings.estimate(group, name, tuned.name)
         if own is None or own.value is None:
             continue
         parts = []
+        against: Against
         for against in ("base", "best_baseline"):
             found = findings.difference(group, name, tuned.name, against)
             if found is not None and found.value is not None:
-                than = _than(found, say)
-                parts.append(f"{than} {difference(found)}{say('，', ', ')}{judgement(found, say)}")
+                word = judgement(found, say) if found.verdict in ("none", "unknown") else verdict_word(found, say)
+                parts.append(f"{_than(found, say)} {difference(found)}{say('，', ', ')}{word}")
         if parts:
             yield (
-                f"{say.measured(group, name)}{say('：', ': ')}{tuned.name} {estimate(name, own)}"
-                f"{say('；', '; ')}{say('；', '; ').join(parts)}{say('。', '.')}"
+                f"{say.measured(group, name)}{say('：', ': ')}{who}{estimate(name, own)}{say('；', '; ')}"
+                f"{say('；', '; ').join(parts)}{say('。', '.')}"
             )
 
 
 def _than(found: Difference, say: Say) -> str:
+    """What is subtracted; the base is the same throughout, the best baseline is not."""
     if found.against == "base":
-        return say(f"减去微调前（{found.second}）", f"minus the base ({found.second})")
-    return say(f"减去最好的基线（{found.second}）", f"minus the best baseline ({found.second})")
+        return say("比微调前", "against the base")
+    return say(f"比最好的基线“{found.second}”", f"against the best baseline “{found.second}”")
 
 
 def _others(findings: Findings, tuned: System, say: Say) -> Iterator[str]:
@@ -198,9 +172,11 @@ def _people(result: ComparisonResult, say: Say) -> Iterator[str]:
         )
         return
     text = say(
-        f"人工盲评（{len(people.raters)} 人，{people.pairs} 对，{people.ratings} 次）：{people.first} 对 {people.second} 的胜率 "
+        f"人工盲评（{len(people.raters)} 人，{people.pairs} 对，{people.ratings} 次）：{people.first} 对 "
+        f"{people.second} 的胜率 "
         f"{bracketed(rate)}",
-        f"People, blind ({len(people.raters)} raters, {people.pairs} pairs, {people.ratings} ratings): {people.first} wins "
+        f"People, blind ({len(people.raters)} raters, {people.pairs} pairs, {people.ratings} ratings): "
+        f"{people.first} wins "
         f"against {people.second} at a rate of {bracketed(rate)}",
     )
     if rate.low is None or rate.high is None:
@@ -225,13 +201,15 @@ def _asked(result: ComparisonResult, say: Say) -> str:
     data = result.data
     text = say(
         f"问了 {data.news} 条新闻（{data.labelled} 条有真实结果，分布在 {data.days} 天）和 {data.reports} 道财报题",
-        f"Asked: {data.news} pieces of news ({data.labelled} with known outcome, over {data.days} days) and {data.reports} "
+        f"Asked: {data.news} pieces of news ({data.labelled} with known outcome, over {data.days} days) and "
+        f"{data.reports} "
         "report questions",
     )
     if any(found.low is not None for measure in result.measures for found in measure.systems.values()):
         return text + say(
             f"；方括号是 95% 区间，按整天重抽样 {result.resamples} 次，{result.seeds} 个种子都要离开 0 才算数。",
-            f"; brackets are 95 % intervals from {result.resamples} resamples of whole days, and a difference counts only "
+            f"; brackets are 95 % intervals from {result.resamples} resamples of whole days, and a difference "
+            "counts only "
             f"where the intervals of all {result.seeds} seeds leave zero.",
         )
     reasons = list(dict.fromkeys(e.why_not for m in result.measures for e in m.systems.values() if e.why_not))

@@ -24,6 +24,7 @@ _CONDITIONS: dict[Condition, tuple[str, str]] = {
     "with_context": ("有行情", "with context"),
     "without_context": ("无行情", "without context"),
 }
+_FIT = ("ece_before", "ece_after", "nll_before", "nll_after", "temperature")
 
 
 @dataclass(frozen=True)
@@ -122,15 +123,12 @@ def _joined(separator: str, *parts: str) -> str:
 def _calibration(calibration: dict[str, Any] | None, say: Say) -> list[CalibrationLine]:
     lines = []
     fields = (calibration or {}).get("fields")
-    for name, title in _FIELDS.items() if isinstance(fields, dict) else ():
-        conditions = fields.get(name) if isinstance(fields, dict) else None
-        for condition, words in _CONDITIONS.items() if isinstance(conditions, dict) else ():
-            fit = conditions.get(condition)
-            numbers = [
-                number_in(fit, key) for key in ("ece_before", "ece_after", "nll_before", "nll_after", "temperature")
-            ]
+    for name, title in _FIELDS.items():
+        for condition, words in _CONDITIONS.items():
+            fit = fields.get(name) if isinstance(fields, dict) else None
+            numbers = [number_in(fit, condition, key) for key in _FIT]
             if all(found is not None for found in numbers):
                 shown = [f"{found:.3f}" for found in numbers]
-                rows = number_in(fit, "rows")
+                rows = number_in(fit, condition, "rows")
                 lines.append(CalibrationLine(say(*title), say(*words), "–" if rows is None else f"{rows:.0f}", *shown))
     return lines
