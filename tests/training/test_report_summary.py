@@ -171,8 +171,7 @@ def test_two_tuned_models_are_told_apart() -> None:
     result = full()
     second = next(s for s in result.systems if s.name == TUNED).model_copy(update={"name": "second"})
     measures = [
-        Measure(group=m.group, name=m.name, systems={**m.systems, "second": m.systems[TUNED]})
-        for m in result.measures
+        Measure(group=m.group, name=m.name, systems={**m.systems, "second": m.systems[TUNED]}) for m in result.measures
     ]
     extra = [d.model_copy(update={"first": "second"}) for d in result.differences]
     result = result.model_copy(

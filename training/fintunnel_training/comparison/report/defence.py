@@ -11,14 +11,18 @@ from fintunnel_training.comparison.report.say import Language, Say
 from fintunnel_training.comparison.report.untrusted import shortened
 from fintunnel_training.comparison.result import ComparisonResult
 
-__all__ = ["defence_html", "questions"]
+__all__ = ["LONGEST", "defence_html", "questions"]
 
-_LONGEST = {"zh": 420, "en": 820}  # characters of an answer: nine of them fill the page
+LONGEST: dict[Language, int] = {"zh": 340, "en": 640}
+"""Characters of an answer; nine of them fill the page in small type."""
+_DENSE: dict[Language, int] = {"zh": 1900, "en": 3700}  # characters above which the type is small
 
 
 def defence_html(result: ComparisonResult, language: Language) -> str:
     say = Say(language)
-    return rendered("defence.html.j2", say, result=result, questions=questions(result, say))
+    asked = questions(result, say)
+    dense = sum(len(answer) for _, answer in asked) > _DENSE[language]
+    return rendered("defence.html.j2", say, result=result, questions=asked, dense=dense)
 
 
 def questions(result: ComparisonResult, say: Say) -> list[tuple[str, str]]:
@@ -35,7 +39,7 @@ def questions(result: ComparisonResult, say: Say) -> list[tuple[str, str]]:
         ("训练用了多少资源？", "What did training take?", _resources),
         ("有哪些局限？", "What are the limits?", _limits),
     )
-    return [(say(zh, en), shortened(answer(facts), _LONGEST[say.language])) for zh, en, answer in asked]
+    return [(say(zh, en), shortened(answer(facts), LONGEST[say.language])) for zh, en, answer in asked]
 
 
 def _why_tune(facts: Facts) -> str:
