@@ -13,9 +13,9 @@ from fintunnel_training.comparison.result import ComparisonResult
 
 __all__ = ["LONGEST", "defence_html", "questions"]
 
-LONGEST: dict[Language, int] = {"zh": 340, "en": 640}
+LONGEST: dict[Language, int] = {"zh": 310, "en": 590}
 """Characters of an answer; nine of them fill the page in small type."""
-_DENSE: dict[Language, int] = {"zh": 1900, "en": 3700}  # characters above which the type is small
+_DENSE: dict[Language, int] = {"zh": 2000, "en": 3700}  # characters above which the type is small
 
 
 def defence_html(result: ComparisonResult, language: Language) -> str:
@@ -39,7 +39,11 @@ def questions(result: ComparisonResult, say: Say) -> list[tuple[str, str]]:
         ("训练用了多少资源？", "What did training take?", _resources),
         ("有哪些局限？", "What are the limits?", _limits),
     )
-    return [(say(zh, en), shortened(answer(facts), LONGEST[say.language])) for zh, en, answer in asked]
+    answers = [answer(facts) for _, _, answer in asked]
+    # One may be long where the others leave it the room.
+    room = sum(len(answer) for answer in answers) <= LONGEST[say.language] * len(answers)
+    most = LONGEST[say.language] * (2 if room else 1)
+    return [(say(zh, en), shortened(answer, most)) for (zh, en, _), answer in zip(asked, answers, strict=True)]
 
 
 def _why_tune(facts: Facts) -> str:
