@@ -8,7 +8,7 @@ from fintunnel.chinese import LABELS_ZH
 
 from fintunnel_training.instructions import SPLITS
 
-__all__ = ["DROPPED_ZH", "NO_EVENTS", "card_markdown"]
+__all__ = ["BASELINE_ZH", "DROPPED_ZH", "NO_EVENTS", "card_markdown"]
 
 # What these count are rows of prices, reactions and files, not events.
 NO_EVENTS = {
@@ -46,7 +46,7 @@ _LABEL_ZH = {
     "priced_in+wait_and_see": "两者都有",
     "neither": "都没有",
 }
-_BASELINE_ZH = {
+BASELINE_ZH = {
     "majority": "全猜多数类",
     "tfidf_linear_svc": "字符 TF-IDF + LinearSVC",
     "logistic_regression_high": "逻辑回归（此前行情、时刻）",
@@ -168,7 +168,7 @@ def _baselines(baselines: dict[str, Any] | None) -> list[str]:
         for name, figure in baselines.get(task, {}).items():
             low, high = figure["interval"]
             lines.append(
-                f"| {title} | {_BASELINE_ZH[name]} | {_MEASURE_ZH[figure['measure']]} | {figure['value']:.3f} | "
+                f"| {title} | {BASELINE_ZH[name]} | {_MEASURE_ZH[figure['measure']]} | {figure['value']:.3f} | "
                 f"{low:.3f} – {high:.3f} |"
             )
     return [*lines, ""]

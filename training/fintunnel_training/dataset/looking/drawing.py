@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from fintunnel.atomic_file import replacing_file
 from fintunnel.chinese import LABELS_ZH
@@ -81,16 +81,29 @@ def chinese_font() -> str | None:
     return None
 
 
-class Words:
-    """`say("标签", "labels")` inside a `with`, in which figures are drawn with the font that was found."""
+def _characters(font: str) -> set[int]:
+    from matplotlib.font_manager import fontManager
+    from matplotlib.ft2font import FT2Font
 
-    def __init__(self) -> None:
+    file = next((entry.fname for entry in fontManager.ttflist if entry.name == font), None)
+    return set() if file is None else set(FT2Font(file).get_charmap())
+
+
+class Words:
+    """`say("标签", "labels")` inside a `with`, in which figures are drawn with the font that was found.
+
+    `language`: "en" asks for English where there is a Chinese font as well; Chinese needs one.
+    """
+
+    def __init__(self, language: Literal["zh", "en"] | None = None) -> None:
         self._font = chinese_font()
+        self._language = language
         self._settings = ExitStack()
+        self._characters: set[int] | None = None
 
     @property
     def chinese(self) -> bool:
-        return self._font is not None
+        return self._font is not None and self._language != "en"
 
     def __enter__(self) -> Self:
         from matplotlib import rc_context
@@ -107,6 +120,12 @@ class Words:
 
     def __call__(self, chinese: str, english: str) -> str:
         return chinese if self.chinese else english
+
+    def can_draw(self, text: str) -> bool:
+        """Whether the fonts that figures are drawn with here hold every character."""
+        if self._characters is None:
+            self._characters = set().union(*(_characters(name) for name in (self._font, "DejaVu Sans") if name))
+        return all(ord(character) in self._characters for character in text)
 
     def label(self, name: str) -> str:
         return self(LABELS_ZH[name], name)
