@@ -33,9 +33,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_all_files_are_there_and_the_json_reads_back(tmp_path: Path) -> None:
-    (tmp_path / "curve.png").write_bytes(PNG + b"curve")
     folder = tmp_path / "new" / "report"
-    written = write_report(full(), folder, language="zh", loss_curves={TUNED: tmp_path / "curve.png"})
+    written = write_report(full(), folder, language="zh", loss_curves={TUNED: PNG + b"curve"})
     assert {path.name for path in written} >= {"report.html", "report.json", "table.md", "defence.html"}
     assert written[0] == folder / "report.html"
     assert set(contents(folder)) == {str(path.relative_to(folder)) for path in written}
@@ -74,13 +73,10 @@ def test_an_interrupted_write_leaves_the_old_report(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_loss_curve_that_is_missing_or_no_picture_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
-    for path in (tmp_path / "text.png", tmp_path / "none.png"):
-        folder = tmp_path / "report"
-        write_report(full(), folder, language="zh", loss_curves={TUNED: path})
-        read = ComparisonResult.model_validate_json((folder / "report.json").read_bytes())
-        assert read.training[0].loss_curve is None and not list(folder.rglob("loss_curve*"))
+def test_a_loss_curve_that_is_no_picture_is_left_out(tmp_path: Path) -> None:
+    write_report(full(), tmp_path, language="zh", loss_curves={TUNED: b"no picture"})
+    read = ComparisonResult.model_validate_json((tmp_path / "report.json").read_bytes())
+    assert read.training[0].loss_curve is None and not list(tmp_path.rglob("loss_curve*"))
 
 
 def test_names_of_pictures_are_files_on_every_system() -> None:

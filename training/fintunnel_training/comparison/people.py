@@ -10,7 +10,7 @@ from statistics import mean
 
 import numpy as np
 from fintunnel.chinese import LABELS_ZH
-from fintunnel.rating_file import SCALES, RatedAnswer, Rating, RatingFile, RatingPair
+from fintunnel.rating_file import SCALES, RatedAnswer, Rating, RatingFile, RatingPair, Scale
 from fintunnel.wire import NewsAnalysis, ReportAnswer
 
 from fintunnel_training.comparison.asking import Plan
@@ -102,8 +102,7 @@ def _raters(ratings: Sequence[Rating]) -> list[Judges]:
 
 
 def _mean(points: Sequence[tuple[str, float]], seeds: tuple[int, ...], resamples: int) -> Estimate:
-    """The mean over ratings, and its interval from resamples of whole pairs: what one question is worth, it is worth to
-    all who rate it."""
+    """The mean over ratings, and its interval from resamples of whole pairs: one question is the same to all raters."""
     if not points:
         return Estimate(value=None, why_not="没有人评过")
     numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pair for pair, _ in points))}
@@ -116,7 +115,9 @@ def _mean(points: Sequence[tuple[str, float]], seeds: tuple[int, ...], resamples
     return Estimate(value=statistic.value, low=interval.low, high=interval.high, rows=len(points))
 
 
-def _scales(given: Sequence[tuple[str, dict[str, int]]], seeds: tuple[int, ...], resamples: int) -> dict[str, Estimate]:
+def _scales(
+    given: Sequence[tuple[str, dict[Scale, int]]], seeds: tuple[int, ...], resamples: int
+) -> dict[str, Estimate]:
     return {
         scale: _mean([(pair, float(scores[scale])) for pair, scores in given if scale in scores], seeds, resamples)
         for scale in SCALES
@@ -131,14 +132,13 @@ def _kappa(ratings: Sequence[Rating]) -> Estimate:
     return Estimate(value=value, rows=pairs, why_not="一致性只给数值，不给区间")
 
 
-def _kappa_of_scale(ratings: Sequence[Rating], scale: str) -> float | None:
+def _kappa_of_scale(ratings: Sequence[Rating], scale: Scale) -> float | None:
     """Each answer that two people scored is one item: both sides of a pair count."""
     given = []
     for rating in ratings:
         for side, scores in (("first", rating.scores_first), ("second", rating.scores_second)):
-            by_scale: dict[str, int] = {str(name): score for name, score in scores.items()}
-            if scale in by_scale:
-                given.append((rating.rater, f"{rating.pair} {side}", by_scale[scale]))
+            if scale in scores:
+                given.append((rating.rater, f"{rating.pair} {side}", scores[scale]))
     return _mean_kappa(_by_rater(given), [1, 2, 3, 4, 5], weights="linear")[0]
 
 

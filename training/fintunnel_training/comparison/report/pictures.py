@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fintunnel.wire import DIRECTIONS, IMPACTS
@@ -36,8 +35,8 @@ class Pictures(NamedTuple):
     loss_curves: dict[str, str]
 
 
-def draw_pictures(result: ComparisonResult, language: Language, loss_curves: Mapping[str, Path]) -> Pictures:
-    """What has nothing to show is left out, and so is a loss curve that is missing or no PNG."""
+def draw_pictures(result: ComparisonResult, language: Language, loss_curves: Mapping[str, bytes]) -> Pictures:
+    """What has nothing to show is left out, and so is a loss curve that is no PNG."""
     with Words(language) as words:
         say = Say("zh" if words.chinese else "en")
         parts = cast(result, words)
@@ -50,11 +49,7 @@ def draw_pictures(result: ComparisonResult, language: Language, loss_curves: Map
         }
         png = {name: _png(figure) for name, figure in figures.items() if figure is not None}
     curves: dict[str, str] = {}
-    for system, path in loss_curves.items():
-        try:
-            content = path.read_bytes()
-        except OSError:
-            continue
+    for system, content in loss_curves.items():
         if content.startswith(_PNG):
             name = loss_curve_name(system, png)
             png[name], curves[system] = content, name

@@ -17,13 +17,13 @@ __all__ = ["write_report"]
 
 
 def write_report(
-    result: ComparisonResult, folder: Path, *, language: Language, loss_curves: Mapping[str, Path]
+    result: ComparisonResult, folder: Path, *, language: Language, loss_curves: Mapping[str, bytes]
 ) -> list[Path]:
     """`report.html`, `report.json`, `table.md`, `defence.html` and `pictures/*.png` in `folder`, which is made where it
     is missing. All are complete before the first takes its name; until then an earlier report stays as it was.
 
     Args:
-        loss_curves: by system, the picture that its training left; one that cannot be read is left out.
+        loss_curves: by system, the picture that its training left; what is no PNG is left out.
 
     Returns:
         the files, the report first.
