@@ -95,8 +95,9 @@ def test_the_longest_answers_are_one_page_as_well(
     assert pages_with_room(opened(path)) == 1
 
 
-def test_the_report_prints_whole(opened: Any, reports: Path) -> None:
-    page: Page = opened(reports / "full-zh" / "report.html")
+@pytest.mark.parametrize("name", ["full-zh", "full-en", "hostile-zh"])
+def test_the_report_prints_whole(opened: Any, reports: Path, name: str) -> None:
+    page: Page = opened(reports / name / "report.html")
     assert 5 < pages(page) < 20
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 703, "height": 1000})  # 186 mm: A4 less its margins

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +143,12 @@ def test_differences_are_marked_by_characters_and_whole_numbers() -> None:
 def test_texts_without_anything_in_common_are_not_marked() -> None:
     assert diff_texts("与黄金关系不大。", "Rates were raised as expected") is None
     assert diff_texts("加息利空黄金", "加息利空黄金") is not None
+
+
+def test_a_report_needs_none_of_the_model_libraries() -> None:
+    code = (
+        "import sys; import fintunnel_training.comparison.report.write\n"
+        "print(*{'torch', 'transformers', 'peft', 'matplotlib.pyplot'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0 and done.stdout.strip() == "", done.stderr

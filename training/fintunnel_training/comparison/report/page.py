@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from datetime import datetime
 from functools import cache
 from typing import Any
 
+from fintunnel.prompt import BEIJING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -51,7 +53,7 @@ def report_html(result: ComparisonResult, language: Language, pictures: Pictures
 
 def rendered(template: str, say: Say, **values: Any) -> str:
     """A template of this package; every value is escaped, and what is undefined is an error."""
-    return _environment().get_template(template).render(say=say, **values)
+    return _environment().get_template(template).render(say=say, beijing=_beijing, **values)
 
 
 @cache
@@ -64,6 +66,10 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _beijing(at: datetime) -> datetime:
+    return at.astimezone(BEIJING) if at.tzinfo is not None else at
 
 
 def _finalize(value: Any) -> Any:

@@ -92,7 +92,7 @@ class Say:
 
     def label(self, name: str) -> str:
         """A class or signal; what is none of them stays as it is."""
-        return self(LABELS_ZH.get(name, name), name)
+        return self(LABELS_ZH.get(name, name), name.replace("_", " "))
 
     def scale(self, name: str) -> str:
         return self(*_SCALES.get(name, (name, name)))
