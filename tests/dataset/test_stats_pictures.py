@@ -42,6 +42,7 @@ def chinese(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     from matplotlib.font_manager import fontManager
 
     monkeypatch.setattr(fontManager, "ttflist", [f for f in fontManager.ttflist if f.name.startswith("DejaVu")])
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", list)
     if request.param == "without":
         return False
     fontManager.addfont(make_chinese_font(tmp_path / "squares.ttf"))
@@ -106,9 +107,22 @@ def test_a_font_that_lacks_the_characters_is_not_used(tmp_path: Path, monkeypatc
     dejavu = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
     gone = FontEntry(fname=str(tmp_path / "gone.ttf"), name="Microsoft YaHei")
     monkeypatch.setattr(fontManager, "ttflist", [gone, FontEntry(fname=dejavu, name="SimHei")])
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", list)
     assert chinese_font() is None
     with Words() as say:
         assert say("中", "English") == "English"
+
+
+def test_a_font_that_was_installed_after_the_list_was_made_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.font_manager import fontManager
+
+    monkeypatch.setattr(fontManager, "ttflist", [])
+    (tmp_path / "broken.ttf").write_bytes(b"no font")
+    new = [str(tmp_path / "broken.ttf"), str(make_chinese_font(tmp_path / "squares.ttf"))]
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: new)
+    assert chinese_font() == "SimHei"
 
 
 def test_the_surprise_picture_states_correlation_and_count(tmp_path: Path, drawn: list[Figure]) -> None:

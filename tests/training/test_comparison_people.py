@@ -38,7 +38,8 @@ def rate(
 
 
 def test_the_win_rate_counts_equal_as_half_and_has_an_interval_over_pairs(tmp_path: Path) -> None:
-    verdicts: list[Verdict] = ["first"] * 24 + ["equal"] * 8 + ["second"] * 8
+    kinds: tuple[Verdict, ...] = ("first", "first", "first", "equal", "second")
+    verdicts = [verdict for verdict in kinds for _ in range(8)]
     people = people_of([rate(tmp_path / "r.sqlite", "王", verdicts)], SEEDS, 1000)
     assert people is not None and (people.first, people.second) == ("tuned", "base")
     assert (people.pairs, people.ratings) == (40, 40)

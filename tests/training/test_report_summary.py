@@ -23,8 +23,8 @@ from tests.training.comparison_results import BASELINES, difference, full
 from tests.training.comparison_variants import variant
 
 NO_GAIN: dict[Language, str] = {"zh": "没有测到提升", "en": "no measured gain"}
-BETTER: dict[Language, str] = {"zh": "明显更好", "en": "clearly better"}
-WORSE: dict[Language, str] = {"zh": "明显更差", "en": "clearly worse"}
+BETTER: dict[Language, str] = {"zh": "测得更好", "en": "measurably better"}
+WORSE: dict[Language, str] = {"zh": "测得更差", "en": "measurably worse"}
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 
 
@@ -72,7 +72,7 @@ def test_an_interval_with_zero_against_the_base_is_no_claim_either(language: Lan
 
 def test_numbers_and_intervals_stand_beside_the_claim() -> None:
     text = said(only(full(), difference("impact", "auc", "base", (0.1391, 0.079, 0.1994))), "zh")
-    assert "影响程度 AUC：0.652 [0.600, 0.704]；比微调前 +0.139 [+0.079, +0.199]，明显更好。" in text
+    assert "影响程度 AUC：0.652 [0.600, 0.704]；比微调前 +0.139 [+0.079, +0.199]，测得更好。" in text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

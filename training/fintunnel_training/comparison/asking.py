@@ -77,7 +77,12 @@ def ask_all(found: Sequence[Source], wanted: Plan, answers: AnswerFile) -> dict[
             for system in systems}  # fmt: skip
     failures: dict[str, str] = {}
     with tqdm(
-        total=wanted.count * len(systems), initial=sum(done.values()), desc="对比", unit="问", file=sys.stderr
+        total=wanted.count * len(systems),
+        initial=sum(done.values()),
+        desc="对比",
+        unit="问",
+        file=sys.stderr,
+        disable=all(count == wanted.count for count in done.values()),
     ) as bar:
         try:
             for source in found:

@@ -12,16 +12,18 @@ from fintunnel.chinese import LABELS_ZH
 from fintunnel.terminal_text import printable
 from fintunnel.wire import NewsRequest
 
-from fintunnel_training.comparison.report.number_format import estimate
+from fintunnel_training.comparison.report.baseline_names import with_baseline_names
+from fintunnel_training.comparison.report.number_format import number
 from fintunnel_training.comparison.report.say import Language, Say
 from fintunnel_training.comparison.report.summary import summary
-from fintunnel_training.comparison.result import Answer, ComparisonResult, Example, Group, MeasureName
+from fintunnel_training.comparison.result import MEASURES, Answer, ComparisonResult, Example, Group, MeasureName
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = ["show"]
 
+_SENTENCES = 2  # the verdict and what it can do now; the rest is the report's
 _SHOWN: tuple[tuple[Group, MeasureName], ...] = (
     ("impact", "auc"),
     ("impact", "macro_f1"),
@@ -41,6 +43,7 @@ def show(result: ComparisonResult, written: Sequence[Path], language: Language) 
     """Print it. Texts of news and models cannot move the cursor or colour anything."""
     from rich.console import Console
 
+    result = with_baseline_names(result, Say(language))
     console = Console(markup=False, emoji=False, highlight=False)
     for example in result.examples:
         if example.chosen == "asked":
@@ -48,7 +51,7 @@ def show(result: ComparisonResult, written: Sequence[Path], language: Language) 
     table = _figures(result, Say(language))
     if table.row_count:
         console.print(table)
-    for line in [*summary(result, language), *result.notes]:
+    for line in [*summary(result, language)[:_SENTENCES], *result.notes]:
         console.print(printable(line))
     typer.echo(f"写好：{'，'.join(str(path) for path in written if path.suffix != '.png')}（图在 pictures 里）")
 
@@ -80,18 +83,24 @@ def _labels(answer: Answer) -> str:
 
 
 def _figures(result: ComparisonResult, say: Say) -> Table:
+    """The models, and the best baseline of each measure; intervals would not fit into a terminal's width."""
     from rich import box
     from rich.table import Table
 
+    models = [system.name for system in result.systems if system.kind != "baseline"]
+    baselines = [system.name for system in result.systems if system.kind == "baseline"]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(say("指标", "measure"))
-    for system in result.systems:
-        table.add_column(system.name, justify="right")
+    for name in [*models, *([say("最好的基线", "best baseline")] if baselines else [])]:
+        table.add_column(name, justify="right")
     for measure in result.measures:
-        if (measure.group, measure.name) in _SHOWN:
-            cells = [measure.systems.get(system.name) for system in result.systems]
-            table.add_row(
-                say.measured(measure.group, measure.name),
-                *("–" if cell is None else estimate(measure.name, cell) for cell in cells),
-            )
+        if (measure.group, measure.name) not in _SHOWN:
+            continue
+        values = {name: found.value for name, found in measure.systems.items() if found.value is not None}
+        cells = [number(measure.name, values[name]) if name in values else "–" for name in models]
+        if baselines:
+            known = [values[name] for name in baselines if name in values]
+            best = (max if MEASURES[measure.name] == "higher" else min)(known) if known else None
+            cells.append("–" if best is None else number(measure.name, best))
+        table.add_row(say.measured(measure.group, measure.name), *cells)
     return table

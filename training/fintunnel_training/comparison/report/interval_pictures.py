@@ -107,8 +107,8 @@ def _verdict_legend(figure: Figure, say: Say, verdicts: set[str]) -> None:
 
     no_gain = say(f"区间含 0：分不出高下 / {NO_GAIN[0]}", f"contains zero: cannot be told apart / {NO_GAIN[1]}")
     words = {
-        "better": say("明显更好", "clearly better"),
-        "worse": say("明显更差", "clearly worse"),
+        "better": say("测得更好", "measurably better"),
+        "worse": say("测得更差", "measurably worse"),
         "none": no_gain,
         "unknown": say("给不出区间", "no interval"),
     }

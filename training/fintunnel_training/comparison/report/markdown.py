@@ -28,7 +28,7 @@ def table_markdown(result: ComparisonResult, language: Language) -> str:
                 (f"**{cell.text}**" if cell.best else cell.text) + (f" [^{cell.note}]" if cell.note else "")
                 for cell in row.cells
             ]
-            lines.append(_line([group, f"{row.title} {row.arrow}".strip(), str(row.rows), *cells], escape=3))
+            lines.append(_line([group, f"{row.title} {row.arrow}".strip(), str(row.rows or "–"), *cells], escape=3))
     lines += [
         "",
         say(

@@ -27,12 +27,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class MeasureRow:
-    """`arrow`: ↑ where higher is better, ↓ where lower is, else nothing; `cells`: by the table's systems."""
+    """`arrow`: ↑ where higher is better, ↓ where lower is, else nothing; `rows`: None where it is not of rows;
+    `cells`: by the table's systems."""
 
     group: Group
     title: str
     arrow: str
-    rows: int
+    rows: int | None
     cells: list[Cell]
 
 
@@ -74,9 +75,9 @@ def _row(measure: Measure, table: MeasureTable, say: Say) -> MeasureRow:
         best = {name for name, value in values.items() if number(measure.name, value) == number(measure.name, top)}
     return MeasureRow(
         measure.group,
-        say.measure(measure.name),
+        say.detailed(measure.group, measure.name),
         {"higher": "↑", "lower": "↓", "neither": ""}[way],
-        max((found.rows for found in measure.systems.values()), default=0),
+        max((found.rows for found in measure.systems.values()), default=0) or None,
         [_cell(measure, system, best, table, say) for system in table.systems],
     )
 

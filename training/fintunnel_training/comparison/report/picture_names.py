@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fintunnel.chinese import SCALES_ZH
+
 from fintunnel_training.comparison.report.untrusted import harmless, shortened
 from fintunnel_training.comparison.result import ComparisonResult, SystemKind
 from fintunnel_training.dataset.looking.drawing import Words
@@ -52,5 +54,6 @@ def cast(result: ComparisonResult, say: Words) -> Cast:
             markers[system.name] = _MARKERS[kind]
     scales: dict[str, str] = {}
     for number, scale in enumerate(result.people.scales if result.people else (), 1):
-        scales[scale] = scale if say.can_draw(scale) and "$" not in scale else f"scale {number}"
+        shown = say(SCALES_ZH.get(scale, scale), scale)
+        scales[scale] = shown if say.can_draw(shown) and "$" not in shown else f"scale {number}"
     return Cast(names, colours, markers, renamed, scales)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fintunnel.wire import DIRECTIONS, IMPACTS
 
+from fintunnel_training.comparison.report.baseline_names import with_baseline_names
 from fintunnel_training.comparison.report.interval_pictures import draw_differences, draw_measures, draw_scales
 from fintunnel_training.comparison.report.picture_names import Cast, cast
 from fintunnel_training.comparison.report.say import Language, Say
@@ -39,6 +40,7 @@ def draw_pictures(result: ComparisonResult, language: Language, loss_curves: Map
     """What has nothing to show is left out, and so is a loss curve that is no PNG."""
     with Words(language) as words:
         say = Say("zh" if words.chinese else "en")
+        result = with_baseline_names(result, say)
         parts = cast(result, words)
         figures = {
             "measures": draw_measures(result, parts, say),

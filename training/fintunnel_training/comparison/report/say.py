@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-from fintunnel.chinese import LABELS_ZH
+from fintunnel.chinese import LABELS_ZH, SCALES_ZH
 
 from fintunnel_training.comparison.result import FieldName, Group, MeasureName, SystemKind
 
@@ -37,7 +37,7 @@ _MEASURES: dict[MeasureName, tuple[str, str]] = {
     "recall_bearish": ("“利空”的召回率", "Recall of “bearish”"),
     "recall_neutral": ("“中性”的召回率", "Recall of “neutral”"),
     "recall_bullish": ("“利好”的召回率", "Recall of “bullish”"),
-    "auc": ("AUC（是否为“高”）", "AUC (high or not)"),
+    "auc": ("AUC", "AUC"),
     "brier": ("Brier 分数", "Brier score"),
     "ece": ("校准误差 ECE", "Calibration error (ECE)"),
     "figures_right": ("数字正确率", "Figures right"),
@@ -52,12 +52,6 @@ _MEASURES: dict[MeasureName, tuple[str, str]] = {
     "prompt_tokens": ("提示词 token 数", "Prompt tokens"),
     "completion_tokens": ("生成 token 数", "Completion tokens"),
     "requests_per_second": ("每秒请求数", "Requests per second"),
-}
-_SCALES = {
-    "correct": ("正确", "correct"),
-    "clear": ("清楚", "clear"),
-    "useful": ("有用", "useful"),
-    "grounded": ("有依据", "grounded"),
 }
 
 
@@ -82,9 +76,17 @@ class Say:
     def measure(self, name: MeasureName) -> str:
         return self(*_MEASURES[name])
 
+    def detailed(self, group: Group, name: MeasureName) -> str:
+        """With what it is of, where that is not the same in all groups; for tables under the group's own heading."""
+        if name != "auc":
+            return self.measure(name)
+        if group == "impact":
+            return self("AUC（“高”对其余）", "AUC (high against the rest)")
+        return self("AUC（各类对其余的平均）", "AUC (mean of each class against the rest)")
+
     def measured(self, group: Group, name: MeasureName) -> str:
         """With its group where the name alone would not tell, for sentences and pictures."""
-        measure = "AUC" if name == "auc" else self.measure(name)
+        measure = self.measure(name)
         if group in ("form", "speed"):
             return measure
         space = "" if self.language == "zh" and not measure[0].isascii() else " "
@@ -95,7 +97,7 @@ class Say:
         return self(LABELS_ZH.get(name, name), name.replace("_", " "))
 
     def scale(self, name: str) -> str:
-        return self(*_SCALES.get(name, (name, name)))
+        return self(SCALES_ZH.get(name, name), name)
 
     def listed(self, parts: Iterable[str]) -> str:
         return self("、", ", ").join(parts)

@@ -16,9 +16,9 @@ def verdict_word(found: Difference, say: Say) -> str:
         return say("不分好坏", "neither is better")
     match found.verdict:
         case "better":
-            return say("明显更好", "clearly better")
+            return say("测得更好", "measurably better")
         case "worse":
-            return say("明显更差", "clearly worse")
+            return say("测得更差", "measurably worse")
         case "none":
             return say(*NO_GAIN) if found.against == "best_baseline" else say("分不出高下", "cannot be told apart")
         case "unknown":

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fintunnel_training.atomic_files import replacing
+from fintunnel_training.comparison.report.baseline_names import with_baseline_names
 from fintunnel_training.comparison.report.defence import defence_html
 from fintunnel_training.comparison.report.markdown import table_markdown
 from fintunnel_training.comparison.report.page import report_html
 from fintunnel_training.comparison.report.pictures import draw_pictures
-from fintunnel_training.comparison.report.say import Language
+from fintunnel_training.comparison.report.say import Language, Say
 from fintunnel_training.comparison.result import ComparisonResult
 
 __all__ = ["write_report"]
@@ -45,11 +46,12 @@ def write_report(
             ],
         }
     )
+    shown = with_baseline_names(result, Say(language))
     contents = {
-        folder / "report.html": report_html(result, language, pictures).encode(),
+        folder / "report.html": report_html(shown, language, pictures).encode(),
         folder / "report.json": (result.model_dump_json(indent=2) + "\n").encode(),
-        folder / "table.md": table_markdown(result, language).encode(),
-        folder / "defence.html": defence_html(result, language).encode(),
+        folder / "table.md": table_markdown(shown, language).encode(),
+        folder / "defence.html": defence_html(shown, language).encode(),
         **{folder / "pictures" / f"{name}.png": png for name, png in pictures.png.items()},
     }
     with replacing(list(contents)) as partial:

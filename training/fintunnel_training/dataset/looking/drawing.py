@@ -5,7 +5,7 @@ Words are Chinese where a Chinese font is installed and English elsewhere, never
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -66,6 +66,10 @@ _STYLES = {
 
 def chinese_font() -> str | None:
     """The first installed font of the list that really holds the characters."""
+    return _listed_font() or (_listed_font() if _list_new_fonts() else None)
+
+
+def _listed_font() -> str | None:
     from matplotlib.font_manager import fontManager
     from matplotlib.ft2font import FT2Font
 
@@ -79,6 +83,18 @@ def chinese_font() -> str | None:
             if all(ord(character) in characters for character in _NEEDED):
                 return name
     return None
+
+
+def _list_new_fonts() -> bool:
+    """Fonts that were installed after matplotlib wrote its cache, into the list of this process."""
+    from matplotlib.font_manager import findSystemFonts, fontManager
+
+    known = {entry.fname for entry in fontManager.ttflist}
+    found = [path for path in findSystemFonts() if path not in known]
+    for path in found:
+        with suppress(OSError, RuntimeError):
+            fontManager.addfont(path)
+    return bool(found)
 
 
 def _characters(font: str) -> set[int]:
