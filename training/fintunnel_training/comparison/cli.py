@@ -35,7 +35,10 @@ def _compare(
     upstream_base: Annotated[str | None, typer.Option(help="它那里基座的名字")] = None,
     train: Annotated[Path | None, typer.Option(help="训练基线用的训练集 X.jsonl；默认是测试集旁边的")] = None,
     join: Annotated[list[Path] | None, typer.Option(help="合并别的机器上的 answers.sqlite；可重复")] = None,
-    out: Annotated[Path, typer.Option(help="报告目录；回答存在里面的 answers.sqlite")] = Path("comparison"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="报告目录，默认 comparison（--cases 是 comparison-cases）；回答存在里面的 answers.sqlite"),
+    ] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="只问这么多条新闻（按时间均匀取）；默认全部")] = None,
     texts: Annotated[int, typer.Option(min=0, help="让这么多条新闻和财报题写出文字，其余新闻只要标签")] = 60,
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="抽取并排回答、重抽样的种子")] = 0,
@@ -70,6 +73,7 @@ def _compare(
         raise OptionError("--upstream 还需要 --upstream-model：它那里微调模型的名字")
     if upstream is None and (upstream_model or upstream_base):
         raise OptionError("--upstream-model 和 --upstream-base 要与 --upstream 一起用")
+    out = out or Path("comparison" if data is not None else "comparison-cases")  # a quick look replaces no report
     if data is not None:
         file, training = read_cases(cases_path(data)), train or training_path(data)
     else:

@@ -91,6 +91,12 @@ def compare(cases: CaseFile, options: Options) -> Found:
         reasons = [f"{name}：{reason}" for name, reason in failures.items()]
         raise DataError("没有得到任何回答。" + ("；".join(reasons) or "存下的回答不是对这些问题的"))
     notes += [f"{name} 没有问完：{reason}" for name, reason in failures.items()]
+    notes += [
+        f"{outcome.name} 只有 {outcome.asked} 个问题中 {len(outcome.answers)} 个的回答：合并的回答要用相同的 --data、"
+        "--rows、--texts 和 --seed 得到。"
+        for outcome in outcomes
+        if outcome.name not in failures and outcome.failed + len(outcome.answers) < outcome.asked
+    ]
 
     baselines, known = _baselines(chosen, options, notes)
     judge = Judge(chosen, options.resamples, _seeds(options))

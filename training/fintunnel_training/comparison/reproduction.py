@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +12,7 @@ from typing import Any
 
 from fintunnel_training.comparison.answers import StoredSystem
 
-__all__ = ["commands", "versions"]
+__all__ = ["commands", "source_name", "versions"]
 
 _NAMES = ("fintunnel", "torch", "transformers", "peft", "bitsandbytes", "scikit-learn", "numpy")
 _DATASET = {"--num-samples": "num_samples", "--seed": "seed", "--balance": "balance", "--test-from": "test_from",
@@ -28,8 +29,8 @@ def commands(
     lines = []
     if card is not None and "num_samples" in card:
         options = {flag: card.get(name) for flag, name in _DATASET.items()}
-        database = Path(str(card.get("source"))).name  # where it lay is nobody else's business
-        lines.append(_line(["fintunnel", "dataset", "build", "--db", database, "--out", data], options))
+        words = ["fintunnel", "dataset", "build", "--db", source_name(card), "--out", data]
+        lines.append(_line(words, options))
     for system in systems:
         if system.training is not None and system.training.info is not None:
             given = system.training.info.get("options", {})
@@ -37,6 +38,13 @@ def commands(
             words = ["fintunnel", "train", "--data", data, "--base", system.model, "--out", system.training.folder]
             lines.append(_line(words, options))
     return [*lines, *([shlex.join(typed)] if typed else [])]
+
+
+def source_name(card: Mapping[str, Any]) -> str:
+    """The database's file without the folders that it lay in, which are nobody else's business; an address as it is (a
+    card holds none with a password)."""
+    source = str(card.get("source"))
+    return source if "://" in source else re.split(r"[\\/]", source)[-1]
 
 
 def _line(words: Sequence[str], options: Mapping[str, Any]) -> str:

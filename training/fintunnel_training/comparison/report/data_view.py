@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fintunnel_training.comparison.report.say import Say
+from fintunnel_training.comparison.reproduction import source_name
 from fintunnel_training.dataset.card_markdown import BASELINE_ZH, DROPPED_ZH
 from fintunnel_training.instructions import SPLITS
 
@@ -94,9 +95,9 @@ def edges_lines(edges: dict[str, Any], say: Say) -> list[str]:
 def _source(card: dict[str, Any], say: Say) -> DataBlock:
     lines = [
         say(
-            f"{card['source']}；标的 {card['ticker']}，{card['price_bars']:,} 根分钟线，读到 "
+            f"{source_name(card)}；标的 {card['ticker']}，{card['price_bars']:,} 根分钟线，读到 "
             f"{card['events_read']:,} 条事件。",
-            f"{card['source']}; ticker {card['ticker']}, {card['price_bars']:,} minute bars, "
+            f"{source_name(card)}; ticker {card['ticker']}, {card['price_bars']:,} minute bars, "
             f"{card['events_read']:,} events "
             "read.",
         )
