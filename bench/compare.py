@@ -51,9 +51,7 @@ def main() -> None:
     say(f"comparison: {seconds:.0f} s (bar {_MOST_SECONDS}) for {asked} questions and what is asked of them again")
     say(f"valid answers: {value(report, 'form', 'valid', 'tuned'):.1%} (bar 100 %)")
     ece = value(report, "impact", "ece", "tuned")
-    say(
-        f"ECE of impact: {ece:.3f} (bar {_MOST_ECE}; by chance alone {chance[0]:.3f} on average, {chance[1]:.3f} at most)"
-    )
+    say(f"ECE of impact: {ece:.3f} (bar {_MOST_ECE}; by chance {chance[0]:.3f}, up to {chance[1]:.3f})")
     tuned, regression = (value(report, "impact", "auc", name) for name in ("tuned", "context_regression"))
     say(f"AUC of impact: tuned {tuned:.3f}, context regression {regression:.3f}: ratio {tuned / regression:.2f}")
 
