@@ -58,7 +58,7 @@ def test_the_version_stands_in_the_changelog() -> None:
 
 def test_all_commands_are_entry_points_that_load() -> None:
     points = {point.name: point for point in entry_points(group="fintunnel.commands")}
-    assert set(points) == {"dataset", "doctor", "train", "calibrate", "export", "serve"}
+    assert set(points) == {"dataset", "doctor", "train", "calibrate", "compare", "export", "serve"}
     assert all(point.load() for point in points.values())
 
 

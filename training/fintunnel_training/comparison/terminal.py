@@ -15,7 +15,7 @@ from fintunnel.wire import NewsRequest
 from fintunnel_training.comparison.report.baseline_names import with_baseline_names
 from fintunnel_training.comparison.report.number_format import number
 from fintunnel_training.comparison.report.say import Language, Say
-from fintunnel_training.comparison.report.summary import summary
+from fintunnel_training.comparison.report.summary import people_said, summary
 from fintunnel_training.comparison.result import MEASURES, Answer, ComparisonResult, Example, Group, MeasureName
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def show(result: ComparisonResult, written: Sequence[Path], language: Language) 
     table = _figures(result, Say(language))
     if table.row_count:
         console.print(table)
-    for line in [*summary(result, language)[:_SENTENCES], *result.notes]:
+    said = [*summary(result, language)[:_SENTENCES], *people_said(result, Say(language))]
+    for line in [*said, *result.notes]:
         console.print(printable(line))
     typer.echo(f"写好：{'，'.join(str(path) for path in written if path.suffix != '.png')}（图在 pictures 里）")
 

@@ -15,7 +15,7 @@ __all__ = ["LONGEST", "defence_html", "questions"]
 
 LONGEST: dict[Language, int] = {"zh": 310, "en": 590}
 """Characters of an answer; nine of them fill the page in small type."""
-_DENSE: dict[Language, int] = {"zh": 2000, "en": 3700}  # characters above which the type is small
+_DENSE: dict[Language, int] = {"zh": 1900, "en": 3300}  # characters above which the type is small
 
 
 def defence_html(result: ComparisonResult, language: Language) -> str:

@@ -11,7 +11,7 @@ from fintunnel_training.comparison.report.say import Language, Say
 from fintunnel_training.comparison.report.verdicts import judgement, verdict_word
 from fintunnel_training.comparison.result import MEASURES, ComparisonResult, Difference, Reliability, System
 
-__all__ = ["summary"]
+__all__ = ["people_said", "summary"]
 
 _ABILITIES = tuple(headline for headline in HEADLINES if headline.group in ("reports", "form"))
 Against = Literal["base", "best_baseline"]
@@ -30,7 +30,7 @@ def summary(result: ComparisonResult, language: Language) -> list[str]:
     for tuned in findings.of_kind("tuned"):
         said += [*_abilities(findings, tuned, say), *_details(findings, tuned, say), *_others(findings, tuned, say)]
     said += [_calibration(one, say) for one in result.reliability if findings.kind(one.system) == "tuned"]
-    said += _people(result, say)
+    said += people_said(result, say)
     said += [
         _failed(system, say) for system in result.systems if system.failed or system.failure or not _answered(system)
     ]
@@ -160,7 +160,7 @@ def _calibration(one: Reliability, say: Say) -> str:
     return text + say("，所以概率还没有校准好。", ", so the probabilities are not well calibrated.")
 
 
-def _people(result: ComparisonResult, say: Say) -> Iterator[str]:
+def people_said(result: ComparisonResult, say: Say) -> Iterator[str]:
     people = result.people
     if people is None:
         return
