@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from fintunnel.rating import Scale
 from fintunnel.wire import Context, Figures, NewsRequest, Passage, ReportRequest
 from fintunnel_training.comparison.result import Answer, Estimate, Example, Judges, People, Training
 
@@ -145,6 +146,9 @@ EDGES: dict[str, Any] = {
 }
 
 
+SHIFTS: dict[Scale, float] = {"wording": 0.0, "reasoning": 0.2, "usefulness": 0.4}
+
+
 def people() -> People:
     return People(
         first=TUNED,
@@ -162,9 +166,9 @@ def people() -> People:
                 TUNED: Estimate(value=4.1 - shift, low=3.7 - shift, high=4.4 - shift, rows=20),
                 BASE: Estimate(value=2.9 + shift, low=2.5 + shift, high=3.3 + shift, rows=20),
             }
-            for scale, shift in (("correct", 0.0), ("clear", 0.2), ("useful", 0.4))
+            for scale, shift in SHIFTS.items()
         },
-        kappa_scales={"correct": 0.52, "clear": None, "useful": 0.33},
+        kappa_scales={"wording": 0.52, "reasoning": None, "usefulness": 0.33},
     )
 
 

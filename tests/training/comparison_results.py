@@ -147,7 +147,7 @@ def full(
         people=people(),
         card=card(),
         pictures={},
-        notes=["2 行因没有发布时间没有参加按天的重抽样。"],
+        notes=[("2 行没有发布时间。", "2 rows have no time.")],
         reproduce=["fintunnel compare --data instructions.jsonl --adapter runs/finance --seed 42"],
         versions={"fintunnel": "0.1.0", "python": "3.11.9", "scikit-learn": "1.9.0"},
     )
@@ -162,7 +162,7 @@ def _absent(value: float | None, system: str) -> bool:
 
 def _estimate(name: MeasureName, value: float | None) -> Estimate:
     if value is None:
-        return Estimate(value=None, why_not="云端 API 不给概率")
+        return Estimate(value=None, why_not=("云端 API 不给概率", "the hosted API gives no probabilities"))
     width = _WIDTHS.get(name, 0.052)
     most = 1.0 if name not in _WIDTHS else value + width
     return Estimate(value=value, low=max(0.0, value - width), high=min(most, value + width), rows=317)
@@ -203,7 +203,7 @@ def difference(
             value=None,
             rows=12,
             verdict="unknown",
-            why_not="只有 12 行，少于 30 行",
+            why_not=("只有 12 行，少于 30 行", "only 12 rows, fewer than 30"),
         )
     value, low, high = triple
     verdict: Literal["better", "worse", "none"] = "none"

@@ -33,7 +33,7 @@ def variant(name: str) -> ComparisonResult:
         case "no_labels":
             return _without_labels(result)
         case "few_rows":
-            few = "只有 12 行，少于 30 行，不给区间"
+            few = ("只有 12 行，少于 30 行，不给区间", "only 12 rows, fewer than 30: no interval")
             data = result.data.model_copy(update={"news": 12, "labelled": 12, "reports": 0, "days": 1})
             measures = [
                 m.model_copy(
@@ -148,7 +148,7 @@ def hostile() -> ComparisonResult:
             "systems": systems,
             "people": changed.people.model_copy(update={"raters": raters}),
             "card": {**changed.card, "source": HOSTILE, "known_limits": [HOSTILE], "events_dropped": {HOSTILE: 3}},
-            "notes": [HOSTILE],
+            "notes": [(HOSTILE, HOSTILE)],
             "reproduce": [HOSTILE],
             "versions": {HOSTILE: HOSTILE},
             "data": changed.data.model_copy(update={"source": HOSTILE}),

@@ -10,7 +10,8 @@ from fintunnel_training.calibration.calibration_file import (
     apply,
 )
 from fintunnel_training.calibration.fields import fit_field
-from fintunnel_training.calibration.scaling import Scaling, fit_scaling, fold_stretches, measure, out_of_fold, scale
+from fintunnel_training.calibration.scaling import Scaling, fit_scaling, fold_stretches, out_of_fold, scale
+from fintunnel_training.evaluation.reliability import measure
 
 from tests.training.calibration_rows import THREE, fit
 

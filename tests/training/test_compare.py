@@ -134,7 +134,7 @@ def test_a_system_that_fails_half_way_is_told_and_goes_on_the_next_time(
         found = compare(cases, options(tmp_path, Choice(url=app.url)))
         broken = system(found, "tuned")
         assert 0 < broken.answered < 51 and broken.failure and found.failures.keys() == {"tuned"}
-        assert any("tuned 没有问完" in note for note in found.result.notes)
+        assert any("tuned 没有问完" in note for note, _ in found.result.notes)
         apart = next(each for each in found.result.differences if each.name == "brier" and each.against == "base")
         assert 0 < apart.rows < 45  # over what both answered
         monkeypatch.setattr(InstantConversation, "score", original)
@@ -160,7 +160,7 @@ def test_the_hosted_api_is_asked_with_the_same_cases(
     api = system(found, "deepseek-flash")
     assert (api.kind, api.asked, api.answered) == ("hosted", 15, 15)
     assert measure(found, "form", "valid_free").systems["deepseek-flash"].value == 1
-    assert any("按时间均匀取 12 条" in note for note in found.result.notes)
+    assert any("按时间均匀取 12 条" in note for note, _ in found.result.notes)
     assert all(body["model"] == "deepseek-flash" for body in hosted.bodies)
 
 
@@ -217,7 +217,7 @@ def test_cases_without_labels_give_form_and_answers_only(app: LiveApp, tmp_path:
     found = compare(cases_of(["美联储宣布加息25个基点", "非农不及预期"]), options(tmp_path, Choice(url=app.url)))
     assert {each.group for each in found.result.measures} == {"form", "speed"}
     assert [each.chosen for each in found.result.examples] == ["asked", "asked"]
-    assert any("没有标签" in note for note in found.result.notes)
+    assert any("没有标签" in note for note, _ in found.result.notes)
     assert not any(each.kind == "baseline" for each in found.result.systems)
 
 
@@ -225,7 +225,7 @@ def test_one_class_and_few_rows_are_said_in_the_notes(app: LiveApp, tmp_path: Pa
     rows = [{"text": f"第{n}条", "impact": "high", "direction": "bullish"} for n in range(12)]
     file = read_cases(write(tmp_path / "mine.jsonl", rows))
     found = compare(file, options(tmp_path, Choice(url=app.url), training=None))
-    notes = "\n".join(found.result.notes)
+    notes = "\n".join(chinese for chinese, _ in found.result.notes)
     assert (
         "影响程度只出现了一个类别（high）" in notes and "没有训练集，所以没有基线" in notes and "没有发布时间" in notes
     )
@@ -243,4 +243,4 @@ def test_two_machines_answers_make_one_report(
     joined = compare(cases, here)
     assert [each.name for each in joined.result.systems][:3] == ["base", "tuned", "deepseek-flash"]
     assert all(each.answered == each.asked for each in joined.result.systems if each.kind != "baseline")
-    assert len(hosted.bodies) > 0 and any("合并了 answers.sqlite" in note for note in joined.result.notes)
+    assert len(hosted.bodies) > 0 and any("合并了 answers.sqlite" in note for note, _ in joined.result.notes)

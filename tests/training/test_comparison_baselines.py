@@ -39,11 +39,12 @@ def test_class_frequencies_are_those_of_the_validation_split(tmp_path: Path) -> 
     assert prior is not None and prior[0, 0] > 0.6 and (prior == prior[0]).all()
 
 
-def test_an_event_with_several_rows_counts_once_and_with_its_context(tmp_path: Path) -> None:
+def test_an_event_counts_once_with_its_context_and_once_without(tmp_path: Path) -> None:
     bare = news(1, "train")
     del bare["meta"]["request"]["context"]
-    training, validation = read_labelled(write(tmp_path / "i.jsonl", [bare, news(1, "train"), news(2, "train")]))
-    assert len(training) == 2 and training[0].request.context is not None and validation == []
+    rows = [bare, news(1, "train"), news(1, "train"), bare, news(2, "train")]
+    training, validation = read_labelled(write(tmp_path / "i.jsonl", rows))
+    assert [each.request.context is None for each in training] == [True, False, False] and validation == []
 
 
 def test_too_little_to_learn_from_gives_no_baselines(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fintunnel_training.calibration.scaling import measure
 from fintunnel_training.evaluation.arrays import Floats, Ints
 from fintunnel_training.evaluation.bootstrap import Resampling, Statistic, block_numbers
 from fintunnel_training.evaluation.label_statistics import (
@@ -16,6 +15,7 @@ from fintunnel_training.evaluation.label_statistics import (
     pair_counts,
 )
 from fintunnel_training.evaluation.measures import accuracy, macro_f1, matthews, recalls, roc_auc
+from fintunnel_training.evaluation.reliability import measure
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, recall_score, roc_auc_score
 
 ROWS = 200

@@ -78,7 +78,8 @@ def test_numbers_and_intervals_stand_beside_the_claim() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_without_an_interval_nothing_is_concluded(language: Language) -> None:
     text = said(variant("few_rows"), language)
-    assert "只有 12 行，少于 30 行，不给区间" in text
+    few = {"zh": "只有 12 行，少于 30 行，不给区间", "en": "only 12 rows, fewer than 30: no interval"}
+    assert few[language] in text
     assert {"zh": "给不出区间，不能下结论", "en": "no interval, so no conclusion"}[language] in text
     assert not any(words[language] in text for words in (BETTER, WORSE, NO_GAIN))
 
@@ -112,7 +113,7 @@ def test_what_the_base_could_do_and_the_tuned_can() -> None:
 @pytest.mark.parametrize(
     ("ece", "chance", "zh"),
     [
-        (0.043, (0.031, 0.052), "看不出没校准好"),
+        (0.043, (0.031, 0.052), "看不出校准有问题"),
         (0.058, (0.031, 0.052), "概率还没有校准好"),
         (0.3, None, "没有算出只凭偶然会有多大"),
     ],

@@ -84,7 +84,7 @@ def test_the_markdown_is_one_table(name: str, language: Language) -> None:
 def test_the_markdown_writes_intervals_and_a_caption() -> None:
     text = table_markdown(full(), "zh")
     caption = text.splitlines()[0]
-    assert "新闻 317 条" in caption and "13 天" in caption and "重抽样 1000 次" in caption
+    assert "新闻 317 条" in caption and "13 天" in caption and "自助抽样 1000 次" in caption
     assert "| **0.398 [0.346, 0.450]** |" in text and "macro-F1 ↑" in text
     assert text.endswith("\n") and "指标" in text and "measure" not in text
     assert "measure" in table_markdown(full(), "en")

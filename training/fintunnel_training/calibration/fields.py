@@ -9,9 +9,10 @@ import numpy as np
 from fintunnel.wire import DIRECTIONS, IMPACTS, SIGNALS, NewsAnalysis
 
 from fintunnel_training.calibration.calibration_file import CLASSES, FieldFit, FieldName
-from fintunnel_training.calibration.scaling import Scaling, fit_scaling, measure, out_of_fold
+from fintunnel_training.calibration.scaling import Scaling, fit_scaling, out_of_fold
 from fintunnel_training.calibration.validation_rows import ValidationRow
 from fintunnel_training.evaluation.arrays import Floats, Ints
+from fintunnel_training.evaluation.reliability import measure
 
 __all__ = ["Judged", "fit_field", "fit_fields"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fintunnel_training.calibration.calibration_file import Condition, FieldName
 from fintunnel_training.calibration.fields import Judged
-from fintunnel_training.calibration.scaling import reliability
+from fintunnel_training.evaluation.reliability import reliability
 
 __all__ = ["PICTURE", "plot_reliability"]
 

@@ -11,7 +11,7 @@ from fintunnel.chinese import LABELS_ZH
 
 from fintunnel_training.calibration.calibration_file import CALIBRATION, Calibration, Condition, FieldFit, FieldName
 from fintunnel_training.calibration.reliability_plot import PICTURE
-from fintunnel_training.calibration.scaling import BINS
+from fintunnel_training.evaluation.reliability import BINS
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -14,20 +14,14 @@ from fintunnel_training.calibration.calibration_file import EPSILON
 from fintunnel_training.evaluation.arrays import Floats, Ints
 
 __all__ = [
-    "BINS",
-    "Measures",
     "Scaling",
-    "confidence_bins",
     "fit_scaling",
     "fold_stretches",
-    "measure",
     "out_of_fold",
-    "reliability",
     "scale",
 ]
 
 FOLDS = 5
-BINS = 10
 PRIOR_ROWS = 10.0
 """Strength of the pull towards the identity: log T and each bias are normal around 0 with variance 1 / PRIOR_ROWS."""
 _LARGEST_LOG_TEMPERATURE = 3.0  # T from 1/20 to 20: beyond it nothing changes but the rounding
@@ -38,14 +32,6 @@ class Scaling(NamedTuple):
 
     temperature: float
     biases: Floats
-
-
-class Measures(NamedTuple):
-    """Mean negative log likelihood (nats), Brier score (summed over classes), expected calibration error."""
-
-    nll: float
-    brier: float
-    ece: float
 
 
 def scale(probabilities: Floats, scaling: Scaling) -> Floats:
@@ -105,34 +91,3 @@ def fold_stretches(days: Ints) -> list[Ints]:
     """The days in order of time, cut into at most `FOLDS` stretches of about as many days each."""
     distinct = np.unique(days)
     return np.array_split(distinct, min(FOLDS, len(distinct)))
-
-
-def measure(probabilities: Floats, labels: Ints) -> Measures:
-    truth = np.eye(probabilities.shape[1])[labels]
-    chosen = np.maximum((probabilities * truth).sum(1), EPSILON)
-    confidence, accuracy, share = reliability(probabilities, labels)
-    return Measures(
-        nll=float(-np.log(chosen).mean()),
-        brier=float(((probabilities - truth) ** 2).sum(1).mean()),
-        ece=float((share * np.abs(confidence - accuracy)).sum()),
-    )
-
-
-def reliability(probabilities: Floats, labels: Ints) -> tuple[Floats, Floats, Floats]:
-    """Mean confidence of the likeliest class, how often it was right, and the share of the rows, in each of at most
-    `BINS` bins of equal numbers of rows, from unsure to sure. With few rows a bin is noisy, and the error that sums
-    them up (ECE, Guo et al. 2017) is above 0 even for perfect probabilities."""
-    confidence = probabilities.max(1)
-    right = (probabilities.argmax(1) == labels).astype(np.float64)
-    bins = confidence_bins(confidence)
-    return (
-        np.array([confidence[part].mean() for part in bins]),
-        np.array([right[part].mean() for part in bins]),
-        np.array([len(part) / len(confidence) for part in bins]),
-    )
-
-
-def confidence_bins(confidence: Floats) -> list[Ints]:
-    """The rows' numbers in at most `BINS` bins of equal numbers of rows, from unsure to sure."""
-    order = np.argsort(confidence, kind="stable")
-    return [part for part in np.array_split(order, BINS) if len(part)]

@@ -24,13 +24,14 @@ a time (for the time that it takes)."""
 
 _APPLICATION = 0x46544C41  # "FTLA"
 _VERSION = 1
+_BUSY_SECONDS = 30.0  # another comparison with the same folder commits every answer
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS systems (
     fingerprint TEXT PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL, model TEXT NOT NULL, adapter TEXT,
     training TEXT, loss_curve BLOB);
 CREATE TABLE IF NOT EXISTS answers (
     system TEXT NOT NULL, question TEXT NOT NULL, asked TEXT NOT NULL, answer TEXT, written TEXT, failure TEXT,
-    PRIMARY KEY (system, question, asked));
+    malformed INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (system, question, asked));
 CREATE TABLE IF NOT EXISTS rates (
     system TEXT NOT NULL, asked TEXT NOT NULL, answered INTEGER NOT NULL, seconds REAL NOT NULL);
 """
@@ -53,11 +54,18 @@ class StoredSystem:
 
 @dataclass(frozen=True)
 class StoredAnswer:
-    """One of `analysis`, `written` (what a chat gave) and `failure`."""
+    """One of `analysis`, `written` (what a chat gave) and `failure`. `malformed`: the failure is the model's own, an
+    answer that was none; else it was never asked: no balance, no connection."""
 
     analysis: NewsAnalysis | ReportAnswer | None = None
     written: str | None = None
     failure: str | None = None
+    malformed: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        """Whether asking again would change nothing."""
+        return self.failure is None or self.malformed
 
 
 class AnswerFile:
@@ -66,26 +74,31 @@ class AnswerFile:
         DataError: the file is damaged, something else, or cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         with self._named_errors():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path)
+            if read_only:
+                self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS)
         try:
             with self._named_errors():
-                self._open()
+                self._open(read_only)
         except BaseException:
             self._connection.close()
             raise
 
-    def _open(self) -> None:
+    def _open(self, read_only: bool) -> None:
         application = self._connection.execute("PRAGMA application_id").fetchone()[0]
         tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if application != _APPLICATION and tables:
+        if application != _APPLICATION and (tables or read_only):
             raise DataError(f"{self.path} 不是 fintunnel compare 的回答文件，请换一个 --out")
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, _VERSION):
             raise DataError(f"{self.path} 是另一个版本的 fintunnel 写的（{version}），请换一个 --out")
+        if read_only:
+            return
         with self._connection:
             self._connection.executescript(_SCHEMA)
             self._connection.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -95,7 +108,9 @@ class AnswerFile:
         training = None if system.training is None else system.training.model_dump_json()
         with self._named_errors(), self._connection:
             self._connection.execute(
-                "INSERT OR REPLACE INTO systems VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO systems VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET name = excluded.name, "
+                "kind = excluded.kind, model = excluded.model, adapter = excluded.adapter, "
+                "training = excluded.training, loss_curve = excluded.loss_curve",
                 (
                     system.fingerprint,
                     system.name,
@@ -126,23 +141,24 @@ class AnswerFile:
         analysis = None if answer.analysis is None else answer.analysis.model_dump_json()
         with self._named_errors(), self._connection:
             self._connection.execute(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)",
-                (system, question, asked, analysis, answer.written, answer.failure),
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (system, question, asked, analysis, answer.written, answer.failure, answer.malformed),
             )
 
     def answers(self, system: str, asked: Asked) -> dict[str, StoredAnswer]:
         """By question. Answers of a version that looked different are not there, and are asked for again."""
         with self._named_errors():
             rows = self._connection.execute(
-                "SELECT question, answer, written, failure FROM answers WHERE system = ? AND asked = ?", (system, asked)
+                "SELECT question, answer, written, failure, malformed FROM answers WHERE system = ? AND asked = ?",
+                (system, asked),
             ).fetchall()
         found = {}
-        for question, analysis, written, failure in rows:
+        for question, analysis, written, failure, malformed in rows:
             try:
                 parsed = None if analysis is None else _ANALYSIS.validate_json(analysis)
             except ValidationError:
                 continue
-            found[question] = StoredAnswer(parsed, written, failure)
+            found[question] = StoredAnswer(parsed, written, failure, bool(malformed))
         return found
 
     def put_rate(self, system: str, asked: Asked, answered: int, seconds: float) -> None:
@@ -163,7 +179,7 @@ class AnswerFile:
         answers those were, and the fingerprints of all its systems."""
         if not other.is_file():
             raise DataError(f"找不到要合并的回答文件 {other}")
-        with AnswerFile(other) as theirs:
+        with AnswerFile(other, read_only=True) as theirs:
             ours = {system.fingerprint for system in self.systems()}
             joined = theirs.systems()
             for system in joined:
@@ -175,8 +191,8 @@ class AnswerFile:
         with self._named_errors(), self._connection:
             before = self._connection.total_changes
             self._connection.executemany(
-                "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET answer = excluded.answer, "
-                "written = excluded.written, failure = excluded.failure "
+                "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET answer = excluded.answer, "
+                "written = excluded.written, failure = excluded.failure, malformed = excluded.malformed "
                 "WHERE answers.failure IS NOT NULL AND excluded.failure IS NULL",
                 rows,
             )
@@ -198,4 +214,18 @@ class AnswerFile:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise DataError(f"回答文件 {self.path} 无法使用：{error}。若文件已损坏，请删掉它再运行。") from error
+            raise DataError(f"回答文件 {self.path} 无法使用：{_reason(error)}") from error
+
+
+def _reason(error: sqlite3.Error | OSError) -> str:
+    """What is wrong with the file, and what to do. It may hold answers that were paid for: none is to be deleted."""
+    match getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").partition("_")[0]:
+        case "BUSY" | "LOCKED":
+            return "别的程序正在用它。请等那个程序结束再运行。"
+        case "READONLY" | "PERM" | "CANTOPEN":
+            return "打不开或写不进去。请检查目录和权限。"
+        case "FULL" | "IOERR":
+            return "读写出错。请检查磁盘空间。"
+        case "CORRUPT" | "NOTADB":
+            return "它已损坏，或不是 SQLite 文件。请把它移走再运行。"
+    return f"{getattr(error, 'strerror', None) or error}。"

@@ -6,11 +6,20 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from fintunnel.backends.many import Progress
 from fintunnel.deepseek_client import DeepSeekClient
-from fintunnel.errors import ConnectionFailed, FinTunnelError
+from fintunnel.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionFailed,
+    FinTunnelError,
+    MalformedAnswerError,
+    QuotaError,
+    RequestTimeout,
+)
 from fintunnel.prompt import render_prompt
 from fintunnel.wire import NewsAnalysis, NewsRequest, ReportAnswer, ReportRequest
 from fintunnel.written_answer import STRUCTURE_TOKENS
@@ -25,7 +34,9 @@ __all__ = ["Plan", "ask_all", "plan"]
 _ALONE = 8  # questions asked one at a time, for the time that one takes
 _FREE = 30  # questions put as a chat, to see in what form a model answers by itself
 _CHATS_AT_ONCE = 8
-_HOPELESS = 5  # questions, none of which was answered: the others will not be, either
+_FOR_ALL = (AuthenticationError, QuotaError, ConfigurationError)  # what fails one question so fails them all
+_UNREACHABLE = 3  # times in a row that nobody answered, or not in time
+_IN_A_ROW = 40  # questions that failed for whatever else: more than two batches
 _LEAST_TIMED = 16  # answers in one go below which a rate says nothing
 
 
@@ -66,7 +77,7 @@ def ask_all(found: Sequence[Source], wanted: Plan, answers: AnswerFile) -> dict[
     """Ask every system what it has not answered yet, with a progress bar over everything.
 
     Returns:
-        by the system's name why it could not be asked to the end, in Chinese.
+        by the system's fingerprint why it could not be asked to the end, in Chinese.
     """
     from tqdm import tqdm
 
@@ -112,7 +123,7 @@ def _ask_source(
     except FinTunnelError as error:
         for system in waiting:
             if any(len(_known(system, asked, cases, answers)) < len(cases) for asked, cases in wanted.by_way().items()):
-                failures.setdefault(system.name, str(error))
+                failures.setdefault(system.stored.fingerprint, str(error))
 
 
 def _ask_systems(
@@ -131,40 +142,46 @@ def _ask_systems(
             for asked, cases in wanted.by_way().items():
                 known = _known(system, asked, cases, answers)
                 asker.ask(client, asked, [case for case in cases if case.key not in known])
-        if asker.first_failure is None:
-            continue
-        if asker.gave_up and isinstance(asker.first_failure, ConnectionFailed):
-            raise asker.first_failure  # for whoever started the server to say why it is gone
-        failures[system.name] = str(asker.first_failure)
+        if isinstance(asker.gave_up, ConnectionFailed):
+            raise asker.gave_up  # for whoever started the server to say why it is gone
+        if asker.first_failure is not None:
+            failures[system.stored.fingerprint] = str(asker.first_failure)
 
 
 def _known(system: System, asked: Asked, cases: Sequence[Case], answers: AnswerFile) -> set[str]:
     stored = answers.answers(system.stored.fingerprint, asked)
-    return {case.key for case in cases if case.key in stored and stored[case.key].failure is None}
+    return {case.key for case in cases if case.key in stored and stored[case.key].is_final}
+
+
+class _GaveUpError(Exception):
+    """Leaves the client's loop."""
 
 
 @dataclass
 class _Asker:
-    """Asks one system. `gave_up`: after a failure that is not one question's own the rest is not asked."""
+    """Asks one system. `gave_up`: why the rest is not asked: a refused key, an empty balance, a server that is gone.
+    What fails one question alone, such as an answer that is none, stops nothing."""
 
     system: System
     answers: AnswerFile
     advance: Callable[[], object]
     first_failure: FinTunnelError | None = None
     answered: int = 0
-    gave_up: bool = False
+    gave_up: FinTunnelError | None = None
+    _unreachable: int = 0
+    _failed: int = 0
+    _last: FinTunnelError | None = None
 
     def ask(self, client: DeepSeekClient, asked: Asked, cases: list[Case]) -> None:
-        if self.gave_up or not cases:
+        if self.gave_up is not None or not cases:
             return
         began, before = time.monotonic(), self.answered
         if asked == "free":
             self._ask_freely(client, cases)
         elif asked == "alone":
             for case in cases:
-                self._ask_alone(client, case)
-                if self.gave_up:
-                    return
+                if self.gave_up is None:
+                    self._ask_alone(client, case)
         else:
             self._ask_many(client, asked, cases)
         came = self.answered - before
@@ -174,18 +191,18 @@ class _Asker:
     def _ask_many(self, client: DeepSeekClient, asked: Asked, cases: list[Case]) -> None:
         def keep(progress: Progress) -> None:
             self._keep(cases[progress.index], asked, progress.result)
+            if self.gave_up is not None:
+                raise _GaveUpError
 
         requests = [self._request(case, explain=asked != "labels") for case in cases]
-        results = client.analyze_many(requests, on_progress=keep)
-        failed = [result for result in results if isinstance(result, FinTunnelError)]
-        self.gave_up = _is_one_for_all(failed) or len(failed) == len(results) >= _HOPELESS
+        with suppress(_GaveUpError):
+            client.analyze_many(requests, on_progress=keep)
 
     def _ask_alone(self, client: DeepSeekClient, case: Case) -> None:
         try:
             self._keep(case, "alone", client.analyze(self._request(case, explain=True)))
         except FinTunnelError as error:
             self._keep(case, "alone", error)
-            self.gave_up = not error.transient and self.answered == 0
 
     def _ask_freely(self, client: DeepSeekClient, cases: list[Case]) -> None:
         def chat(case: Case) -> StoredAnswer:
@@ -202,9 +219,10 @@ class _Asker:
                         self._store(waiting[future], "free", future.result())
                     except FinTunnelError as error:
                         self._keep(waiting[future], "free", error)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+                        if self.gave_up is not None:
+                            break
+            finally:
+                pool.shutdown(cancel_futures=True)  # waits for those under way
 
     def _request(self, case: Case, *, explain: bool) -> NewsRequest | ReportRequest:
         """An adapter is always named: then no fallback that the environment sets answers in its place."""
@@ -216,20 +234,30 @@ class _Asker:
                 "回答来自备用的 DeepSeek 官方 API，不是要比较的模型", advice="请去掉 FINTUNNEL_FALLBACK。"
             )
         if isinstance(result, FinTunnelError):
-            self.first_failure = self.first_failure or result
-            self.answers.put(self.system.stored.fingerprint, case.key, asked, StoredAnswer(failure=str(result)))
+            self._note(result)
+            malformed = isinstance(result, MalformedAnswerError)
+            stored = StoredAnswer(failure=str(result), malformed=malformed)
+            self.answers.put(self.system.stored.fingerprint, case.key, asked, stored)
+            if malformed:
+                self.advance()
             return
+        self._unreachable = self._failed = 0
         self._store(case, asked, StoredAnswer(result))
         if asked == "alone":  # it is an answer with text like any other
             self._store(case, "text", StoredAnswer(result))
+
+    def _note(self, failure: FinTunnelError) -> None:
+        if not isinstance(failure, MalformedAnswerError):
+            self.first_failure = self.first_failure or failure
+            self._failed += 1
+        # One failure of a batch stands in each of its places, and counts once.
+        if isinstance(failure, ConnectionFailed | RequestTimeout) and failure is not self._last:
+            self._unreachable += 1
+        self._last = failure
+        if isinstance(failure, _FOR_ALL) or self._unreachable >= _UNREACHABLE or self._failed >= _IN_A_ROW:
+            self.gave_up = failure
 
     def _store(self, case: Case, asked: Asked, answer: StoredAnswer) -> None:
         self.answers.put(self.system.stored.fingerprint, case.key, asked, answer)
         self.answered += 1
         self.advance()
-
-
-def _is_one_for_all(failed: list[FinTunnelError]) -> bool:
-    """The client stops asking after a refused key, an empty balance or a server that is gone, and puts the one error
-    in every place."""
-    return len(failed) > 1 and failed[-1] is failed[-2]

@@ -14,16 +14,13 @@ from typing import Literal
 import numpy as np
 from fintunnel.wire import DIRECTIONS, IMPACTS, NewsRequest
 from pydantic import BaseModel, ValidationError
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
 
-from fintunnel_training.calibration.scaling import Scaling, fit_scaling, scale
+from fintunnel_training.calibration.scaling import fit_scaling, scale
 from fintunnel_training.comparison.result import FieldName
 from fintunnel_training.dataset.sources.records import BEIJING
 from fintunnel_training.errors import DataError
 from fintunnel_training.evaluation.arrays import Floats, Ints
+from fintunnel_training.evaluation.baseline_models import market_regression, text_classifier
 from fintunnel_training.evaluation.features import Known, TextFeatures, market_features
 from fintunnel_training.instructions import parse_object, parse_row, split_paths
 
@@ -58,8 +55,8 @@ class _Labels(BaseModel):
 
 
 def read_labelled(training: Path) -> tuple[list[LabelledNews], list[LabelledNews]]:
-    """The news of the training split and of the validation split beside it, each event once, with its context where
-    one of its rows has it.
+    """The news of the training split and of the validation split beside it, each event once with its context and
+    once without, as its rows have it.
 
     Raises:
         DataError: a file cannot be read.
@@ -75,7 +72,7 @@ def _read(path: Path) -> list[LabelledNews]:
         raise DataError(f"无法读取 {path}：{error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} 不是 UTF-8 编码") from error
-    found: dict[str, LabelledNews] = {}
+    found: dict[tuple[str, bool], LabelledNews] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -89,12 +86,13 @@ def _read(path: Path) -> list[LabelledNews]:
         except ValidationError:
             continue
         event = str(row["meta"].get("event_id") or request.text)
-        if event not in found or found[event].request.context is None:
+        key = (event, request.context is None)
+        if key not in found:
             classes: dict[FieldName, int] = {
                 "impact": IMPACTS.index(labels.impact),
                 "direction": DIRECTIONS.index(labels.direction),
             }
-            found[event] = LabelledNews(request, classes)
+            found[key] = LabelledNews(request, classes)
     return list(found.values())
 
 
@@ -115,19 +113,17 @@ def predict(
     frequencies = np.bincount(later if len(later) >= _LEAST else known, minlength=classes).astype(np.float64)
     prior = np.tile(frequencies / frequencies.sum(), (len(asked), 1))
     texts = TextFeatures([news.request.text for news in training])
-    machine = LinearSVC(C=0.1, tol=1e-3, random_state=seed).fit(texts.training, known)
-    regression = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))
-    regression.fit(_market([news.request for news in training]), known)
+    classifier = text_classifier(seed).fit(texts.training, known)
+    regression = market_regression().fit(_market([news.request for news in training]), known)
 
     def market(requests: Sequence[NewsRequest]) -> Floats:
         return _spread(regression.predict_proba(_market(requests)), regression.classes_, classes, 0.0)
 
-    scaling = _fit(market, validation, later)
-    likely = market(asked) if scaling is None else scale(market(asked), scaling)
-    decided = machine.decision_function(texts.of([request.text for request in asked]))
+    likely = _corrected(market, validation, later, asked)
+    decided = classifier.decision_function(texts.of([request.text for request in asked]))
     if decided.ndim == 1:  # of two classes
         decided = np.stack([-decided, decided], axis=1)
-    ranked = _spread(decided, machine.classes_, classes, -np.inf)
+    ranked = _spread(decided, classifier.classes_, classes, -np.inf)
     return {
         "majority": Prediction(_one_hot(prior), None, None),
         "prior": Prediction(prior, prior, None),
@@ -136,10 +132,27 @@ def predict(
     }
 
 
-def _fit(
-    market: Callable[[Sequence[NewsRequest]], Floats], validation: Sequence[LabelledNews], labels: Ints
-) -> Scaling | None:
-    return fit_scaling(market([news.request for news in validation]), labels) if len(labels) >= _LEAST else None
+def _corrected(
+    market: Callable[[Sequence[NewsRequest]], Floats],
+    validation: Sequence[LabelledNews],
+    labels: Ints,
+    asked: Sequence[NewsRequest],
+) -> Floats:
+    """The regression's probabilities, scaled as an adapter's are: by one fit for news with context, on the validation
+    rows that have it, and one for news without, on all of them with theirs taken away."""
+    likely = market(asked)
+    known = [news.request for news in validation]
+    with_context = np.array([request.context is not None for request in known], dtype=bool)
+    bare = [request.model_copy(update={"context": None}) for request in known]
+    fits = {
+        True: ([request for request in known if request.context is not None], labels[with_context]),
+        False: (bare, labels),
+    }
+    for has_context, (requests, truth) in fits.items():
+        rows = np.array([(request.context is not None) == has_context for request in asked], dtype=bool)
+        if len(truth) >= _LEAST and rows.any():
+            likely[rows] = scale(likely[rows], fit_scaling(market(requests), truth))
+    return likely
 
 
 def _one_hot(scores: Floats) -> Floats:

@@ -58,6 +58,7 @@ def _compare(
     from fintunnel_training.comparison.compare import Options, people
     from fintunnel_training.comparison.compare import compare as run
     from fintunnel_training.comparison.people import RATINGS
+    from fintunnel_training.comparison.rating import check_page
     from fintunnel_training.comparison.rating import rate as open_page
     from fintunnel_training.comparison.report.write import write_report
     from fintunnel_training.comparison.systems import Choice
@@ -73,6 +74,12 @@ def _compare(
         raise OptionError("--upstream 还需要 --upstream-model：它那里微调模型的名字")
     if upstream is None and (upstream_model or upstream_base):
         raise OptionError("--upstream-model 和 --upstream-base 要与 --upstream 一起用")
+    if (url is not None or upstream is not None) and quantization is not None:
+        raise OptionError("--quantization 用于由本命令启动的本地基座；--url 和 --upstream 的模型已经定了")
+    if not rate and (port is not None or not browser or against is not None):
+        raise OptionError("--port、--no-browser 和 --against 要与 --rate 一起用")
+    if rate:
+        check_page()
     out = out or Path("comparison" if data is not None else "comparison-cases")  # a quick look replaces no report
     if data is not None:
         file, training = read_cases(cases_path(data)), train or training_path(data)
@@ -106,10 +113,10 @@ def _compare(
     written = write_report(found.result, out, language=language, loss_curves=found.loss_curves)
     if rate:
         open_page(found.pairs, out / RATINGS, port=port, browser=browser)
-        found.result.people = people(options)
+        found.result.people = people(options, found.pairs)
         written = write_report(found.result, out, language=language, loss_curves=found.loss_curves)
     if as_json:
-        typer.echo(found.result.model_dump_json(indent=2))
+        typer.echo((out / "report.json").read_text(encoding="utf-8"), nl=False)
     else:
         show(found.result, written, language)
     for name, reason in found.failures.items():

@@ -23,8 +23,8 @@ def examples(wanted: Plan, outcomes: Sequence[Outcome], worst_of: Outcome | None
     """Of what was asked with text. `outcomes`: in the order in which they are shown; `worst_of`: the tuned model."""
     news = [case for case in wanted.text if isinstance(case.request, NewsRequest)]
     reports = [case for case in wanted.text if case not in news]
-    if all(case.impact is None and case.answer is None for case in wanted.text):
-        return [_example("asked", case, outcomes) for case in wanted.text[: _NEWS + _REPORTS]]
+    if all(case.impact is None and case.direction is None and case.answer is None for case in wanted.text):
+        return [_example("asked", case, outcomes) for case in wanted.text]
     drawn_reports = draw(reports, max(_REPORTS, _NEWS + _REPORTS - len(news)), seed + 3)
     drawn = draw(news, _NEWS + _REPORTS - len(drawn_reports), seed + 3) + drawn_reports
     worst = [] if worst_of is None else _worst(news, worst_of) + _worst(reports, worst_of)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fintunnel_training.calibration.scaling import reliability
 from fintunnel_training.comparison.baselines import FIELDS
 from fintunnel_training.comparison.cases import Case
 from fintunnel_training.comparison.label_measures import label_statistics, rows_of
@@ -23,15 +22,19 @@ from fintunnel_training.comparison.result import (
     Measure,
     MeasureName,
     Reliability,
+    Said,
 )
 from fintunnel_training.evaluation.arrays import Floats, Ints
 from fintunnel_training.evaluation.bootstrap import Resampling, Statistic, block_numbers
 from fintunnel_training.evaluation.label_statistics import calibration_error_by_chance, mean_of, pair_counts
+from fintunnel_training.evaluation.reliability import reliability
 
 __all__ = ["MIN_DAYS", "MIN_ROWS", "Judge"]
 
 MIN_ROWS = 30  # fewer give no interval
 MIN_DAYS = 5  # whole days are resampled, and of fewer than this there is little to draw
+_ONE_CLASS: Said = ("只出现了一个类别，这项没有意义", "only one class is there: it has no meaning")
+_MOSTLY_ONE_CLASS: Said = ("多数重抽样里只有一个类别，不给区间", "most resamples hold one class only: no interval")
 _GROUPS: dict[Group, tuple[MeasureName, ...]] = {
     "reports": ("figures_right", "citations_right", "not_stated_right"),
     "form": ("valid", "valid_free", "characters", "repetition", "foreign_characters"),
@@ -117,19 +120,26 @@ class Judge:
             field=field, system=outcome.name, classes=list(FIELDS[field]), counts=counts.astype(int).tolist()
         )
 
-    def _truth(self, field: FieldName, rows: Sequence[int]) -> tuple[Ints, Ints, str | None]:
+    def _truth(self, field: FieldName, rows: Sequence[int]) -> tuple[Ints, Ints, Said | None]:
         """Class numbers and blocks of these rows, and why no interval can be given."""
         truth = np.array([FIELDS[field].index(getattr(self.cases[row], field)) for row in rows], dtype=np.int64)
         blocks, why_not = self._blocks([self.cases[row] for row in rows])
         return truth, blocks, why_not
 
-    def _blocks(self, cases: Sequence[Case]) -> tuple[Ints, str | None]:
+    def _blocks(self, cases: Sequence[Case]) -> tuple[Ints, Said | None]:
         days = np.array([-1 - n if case.beijing_day is None else case.beijing_day for n, case in enumerate(cases)])
-        why_not = None
+        why_not: Said | None = None
         if len(cases) < MIN_ROWS:
-            why_not = f"只有 {len(cases)} 条，少于 {MIN_ROWS} 条，不给区间"
+            why_not = (
+                f"只有 {len(cases)} 条，少于 {MIN_ROWS} 条，不给区间",
+                f"only {len(cases)} rows, fewer than {MIN_ROWS}: no interval",
+            )
         elif len(set(days.tolist())) < MIN_DAYS:
-            why_not = f"只有 {len(set(days.tolist()))} 天，少于 {MIN_DAYS} 天，不给区间"
+            count = len(set(days.tolist()))
+            why_not = (
+                f"只有 {count} 天，少于 {MIN_DAYS} 天，不给区间",
+                f"only {count} days, fewer than {MIN_DAYS}: no interval",
+            )
         return block_numbers(days), why_not
 
     def _of_labels(self, outcome: Outcome, field: FieldName) -> dict[MeasureName, Estimate]:
@@ -148,18 +158,18 @@ class Judge:
                 found[name] = self._estimate(mean_of(values, blocks), blocks, why_not)
         return found
 
-    def _values(self, outcome: Outcome, name: MeasureName, keys: Sequence[str]) -> tuple[Floats, Ints, str | None]:
+    def _values(self, outcome: Outcome, name: MeasureName, keys: Sequence[str]) -> tuple[Floats, Ints, Said | None]:
         by_key = {case.key: case for case in self.cases}
         blocks, why_not = self._blocks([by_key[key] for key in keys])
         return np.array([outcome.values[name][key] for key in keys]), blocks, why_not
 
-    def _estimate(self, statistic: Statistic, blocks: Ints, why_not: str | None) -> Estimate:
+    def _estimate(self, statistic: Statistic, blocks: Ints, why_not: Said | None) -> Estimate:
         value = statistic.value
         if not math.isfinite(value):
-            return Estimate(value=None, rows=len(blocks), why_not="只出现了一个类别，这项没有意义")
+            return Estimate(value=None, rows=len(blocks), why_not=_ONE_CLASS)
         interval = None if why_not is not None else self._resampling(blocks).interval(statistic)
         if interval is None:
-            return Estimate(value=value, rows=len(blocks), why_not=why_not or "多数重抽样里只有一个类别，不给区间")
+            return Estimate(value=value, rows=len(blocks), why_not=why_not or _MOSTLY_ONE_CLASS)
         return Estimate(value=value, low=interval.low, high=interval.high, rows=len(blocks))
 
     def _resampling(self, blocks: Ints) -> Resampling:
@@ -212,7 +222,7 @@ class Judge:
         against: str,
         statistics: tuple[Statistic, Statistic],
         blocks: Ints,
-        why_not: str | None,
+        why_not: Said | None,
     ) -> Difference:
         first, second = statistics
         value = first.value - second.value
@@ -225,11 +235,10 @@ class Judge:
             "rows": len(blocks),
         }
         if not math.isfinite(value):
-            reason = "只出现了一个类别，这项没有意义"
-            return Difference.model_validate(common | {"value": None, "verdict": "unknown", "why_not": reason})
+            return Difference.model_validate(common | {"value": None, "verdict": "unknown", "why_not": _ONE_CLASS})
         interval = None if why_not is not None else self._resampling(blocks).interval(first, second)
         if interval is None:
-            reason = why_not or "多数重抽样里只有一个类别，不给区间"
+            reason = why_not or _MOSTLY_ONE_CLASS
             return Difference.model_validate(common | {"value": value, "verdict": "unknown", "why_not": reason})
         side = interval.side() if MEASURES[name] == "higher" else -interval.side()
         return Difference.model_validate(

@@ -67,7 +67,12 @@ def outcome_of(system: StoredSystem, cases: Sequence[Case], wanted: Plan, stored
     outcome.calibrated = any(answer.calibrated for answer in outcome.answers.values())
     for name in FIELDS:
         _take_labels(outcome, name, cases)
-    outcome.values["valid"] = {key: float(result.analysis is not None) for key, result in came.items()}
+    # What was never asked, for want of a balance or of a server, is no answer of bad form.
+    outcome.values["valid"] = {
+        key: float(result.analysis is not None)
+        for key, result in came.items()
+        if result.analysis is not None or result.malformed
+    }
     outcome.values["valid_free"] = _free_form(wanted.free, by_way["free"])
     _take_texts(outcome, wanted.text)
     alone = [each.analysis for each in by_way["alone"].values() if each.analysis is not None]
@@ -155,7 +160,8 @@ def _take_report(outcome: Outcome, case: Case, answer: ReportAnswer, text: str, 
         right = not answer.citations and says_not_stated(text)
         outcome.values["not_stated_right"][case.key] = float(right)
         return
-    if case.answer is not None:
-        outcome.values["figures_right"][case.key] = float(right_figures(text, case.answer, source))
+    right_result = None if case.answer is None else right_figures(text, case.answer, source)
+    if right_result is not None:
+        outcome.values["figures_right"][case.key] = float(right_result)
     if case.citations is not None:
         outcome.values["citations_right"][case.key] = float(set(answer.citations) == set(case.citations))

@@ -16,7 +16,7 @@ from fintunnel.wire import NewsAnalysis, ReportAnswer
 from fintunnel_training.comparison.asking import Plan
 from fintunnel_training.comparison.judging import MIN_ROWS
 from fintunnel_training.comparison.outcomes import Outcome
-from fintunnel_training.comparison.result import Estimate, Judges, People
+from fintunnel_training.comparison.result import Estimate, Judges, People, Said
 from fintunnel_training.evaluation.arrays import Floats
 from fintunnel_training.evaluation.bootstrap import Resampling
 from fintunnel_training.evaluation.label_statistics import mean_of
@@ -24,6 +24,7 @@ from fintunnel_training.evaluation.label_statistics import mean_of
 __all__ = ["RATINGS", "people_of", "rated_pairs"]
 
 RATINGS = "ratings.sqlite"
+_NO_INTERVAL: Said = ("一致性只给数值，不给区间", "agreement is given without an interval")
 _VERDICTS = ("first", "equal", "second")
 _POINTS = {"first": 1.0, "equal": 0.5, "second": 0.0}
 
@@ -39,8 +40,8 @@ def rated_pairs(wanted: Plan, first: Outcome, second: Outcome) -> list[RatingPai
     return pairs
 
 
-def people_of(files: Sequence[Path], seeds: tuple[int, ...], resamples: int) -> People | None:
-    """What all raters of all files said of the pair of systems with most ratings; None where nobody has rated.
+def people_of(files: Sequence[Path], keys: set[str], seeds: tuple[int, ...], resamples: int) -> People | None:
+    """What all raters of all files said of the pairs of `keys`; None where nobody has rated one.
 
     Raises:
         ConfigurationError: a file is damaged or another kind of file.
@@ -54,12 +55,10 @@ def people_of(files: Sequence[Path], seeds: tuple[int, ...], resamples: int) -> 
                 known = latest.get((rating.pair, rating.rater))
                 if known is None or known.at < rating.at:
                     latest[rating.pair, rating.rater] = rating
-    by_systems: dict[tuple[str, str], list[Rating]] = defaultdict(list)
-    for rating in latest.values():
-        by_systems[pairs[rating.pair].first, pairs[rating.pair].second].append(rating)
-    if not by_systems:
+    ratings = [rating for rating in latest.values() if rating.pair in keys]
+    if not ratings:
         return None
-    (first, second), ratings = max(by_systems.items(), key=lambda item: len(item[1]))
+    first, second = pairs[ratings[0].pair].first, pairs[ratings[0].pair].second  # the same in all of one comparison
     return People(
         first=first,
         second=second,
@@ -69,8 +68,11 @@ def people_of(files: Sequence[Path], seeds: tuple[int, ...], resamples: int) -> 
         win_rate=_mean([(rating.pair, _POINTS[rating.verdict]) for rating in ratings], seeds, resamples),
         kappa=_kappa(ratings),
         scales={
-            first: _scales([(rating.pair, rating.scores_first) for rating in ratings], seeds, resamples),
-            second: _scales([(rating.pair, rating.scores_second) for rating in ratings], seeds, resamples),
+            scale: {
+                first: _mean(_scores(ratings, scale, "scores_first"), seeds, resamples),
+                second: _mean(_scores(ratings, scale, "scores_second"), seeds, resamples),
+            }
+            for scale in SCALES
         },
         kappa_scales={scale: _kappa_of_scale(ratings, scale) for scale in SCALES},
     )
@@ -104,32 +106,35 @@ def _raters(ratings: Sequence[Rating]) -> list[Judges]:
 def _mean(points: Sequence[tuple[str, float]], seeds: tuple[int, ...], resamples: int) -> Estimate:
     """The mean over ratings, and its interval from resamples of whole pairs: one question is the same to all raters."""
     if not points:
-        return Estimate(value=None, why_not="没有人评过")
+        return Estimate(value=None, why_not=("没有人评过", "nobody rated it"))
     numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pair for pair, _ in points))}
     statistic = mean_of(np.array([value for _, value in points]), np.array([numbers[pair] for pair, _ in points]))
     if len(numbers) < MIN_ROWS:
-        reason = f"只评了 {len(numbers)} 对，少于 {MIN_ROWS} 对，不给区间"
+        reason = (
+            f"只评了 {len(numbers)} 对，少于 {MIN_ROWS} 对，不给区间",
+            f"only {len(numbers)} pairs were rated, fewer than {MIN_ROWS}: no interval",
+        )
         return Estimate(value=statistic.value, rows=len(points), why_not=reason)
     interval = Resampling(len(numbers), resamples, seeds).interval(statistic)
     assert interval is not None  # a mean always has one
     return Estimate(value=statistic.value, low=interval.low, high=interval.high, rows=len(points))
 
 
-def _scales(
-    given: Sequence[tuple[str, dict[Scale, int]]], seeds: tuple[int, ...], resamples: int
-) -> dict[str, Estimate]:
-    return {
-        scale: _mean([(pair, float(scores[scale])) for pair, scores in given if scale in scores], seeds, resamples)
-        for scale in SCALES
-    }
+def _scores(ratings: Sequence[Rating], scale: Scale, of: str) -> list[tuple[str, float]]:
+    """`of`: the field of a rating that holds one system's scores."""
+    return [(rating.pair, float(getattr(rating, of)[scale])) for rating in ratings if scale in getattr(rating, of)]
 
 
 def _kappa(ratings: Sequence[Rating]) -> Estimate:
     said = _by_rater([(rating.rater, rating.pair, _VERDICTS.index(rating.verdict)) for rating in ratings])
     value, pairs = _mean_kappa(said, list(range(len(_VERDICTS))), weights=None)
     if value is None:
-        return Estimate(value=None, why_not="要有两个人评过至少两对相同的回答，而且看法不全相同")
-    return Estimate(value=value, rows=pairs, why_not="一致性只给数值，不给区间")
+        reason = (
+            "要有两个人评过至少两对相同的回答，而且看法不全相同",
+            "it takes two people who rated two of the same pairs and did not say one and the same of all",
+        )
+        return Estimate(value=None, why_not=reason)
+    return Estimate(value=value, rows=pairs, why_not=_NO_INTERVAL)
 
 
 def _kappa_of_scale(ratings: Sequence[Rating], scale: Scale) -> float | None:

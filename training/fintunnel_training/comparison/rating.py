@@ -14,9 +14,18 @@ from fintunnel.rating_file import RatingFile, RatingPair
 
 from fintunnel_training.errors import DataError, TrainingError
 
-__all__ = ["rate"]
+__all__ = ["check_page", "rate"]
 
 _LEAVE_SECONDS = 15.0
+
+
+def check_page() -> None:
+    """
+    Raises:
+        ConfigurationError: the page's packages are missing.
+    """
+    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
+        raise ConfigurationError("--rate 还需要 fastapi", advice='请运行：python -m pip install "fintunnel[gateway]"')
 
 
 def rate(pairs: Sequence[RatingPair], file: Path, *, port: int | None, browser: bool) -> None:
@@ -26,13 +35,11 @@ def rate(pairs: Sequence[RatingPair], file: Path, *, port: int | None, browser: 
 
     Raises:
         DataError: there is nothing to compare.
-        ConfigurationError: the page's packages are missing, or the file is of another kind.
+        ConfigurationError: the file is of another kind.
         TrainingError: the page ended with an error, which it has told.
     """
     if not pairs:
         raise DataError("没有可评的回答：要有两个系统都写出了文字（--texts 大于 0）")
-    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
-        raise ConfigurationError("--rate 还需要 fastapi", advice='请运行：python -m pip install "fintunnel[gateway]"')
     with RatingFile(file) as ratings:
         ratings.add_pairs(pairs)
     command = [sys.executable, "-m", "fintunnel_server.rate", str(file)]

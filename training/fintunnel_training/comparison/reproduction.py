@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shlex
+import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,8 +17,16 @@ from fintunnel_training.comparison.answers import StoredSystem
 __all__ = ["commands", "source_name", "versions"]
 
 _NAMES = ("fintunnel", "torch", "transformers", "peft", "bitsandbytes", "scikit-learn", "numpy")
-_DATASET = {"--num-samples": "num_samples", "--seed": "seed", "--balance": "balance", "--test-from": "test_from",
-            "--since": "since", "--until": "until"}  # fmt: skip
+_DATASET = {
+    "--ticker": "ticker",
+    "--window": "horizon_min",
+    "--num-samples": "num_samples",
+    "--seed": "seed",
+    "--balance": "balance",
+    "--test-from": "test_from",
+    "--since": "since",
+    "--until": "until",
+}
 _TRAINING = ("preset", "epochs", "max_steps", "batch_size", "accumulation", "learning_rate", "max_length", "targets",
              "lora_r", "lora_alpha", "lora_dropout", "seed")  # fmt: skip
 
@@ -35,9 +45,13 @@ def commands(
         if system.training is not None and system.training.info is not None:
             given = system.training.info.get("options", {})
             options = {f"--{name.replace('_', '-')}": given.get(name) for name in _TRAINING}
-            words = ["fintunnel", "train", "--data", data, "--base", system.model, "--out", system.training.folder]
+            # An upstream's address is no base.
+            base = system.training.info.get("base") if "://" in system.model else system.model
+            words = ["fintunnel", "train", "--data", data, "--base", str(base), "--out", system.training.folder]
             lines.append(_line(words, options))
-    return [*lines, *([shlex.join(typed)] if typed else [])]
+            if system.training.calibration is not None:
+                lines.append(_line(["fintunnel", "calibrate", "--adapter", system.training.folder, "--data", data], {}))
+    return [*lines, *([_quoted(typed)] if typed else [])]
 
 
 def source_name(card: Mapping[str, Any]) -> str:
@@ -48,9 +62,13 @@ def source_name(card: Mapping[str, Any]) -> str:
 
 
 def _line(words: Sequence[str], options: Mapping[str, Any]) -> str:
-    return shlex.join(
-        [*words, *(word for flag, value in options.items() if value is not None for word in (flag, str(value)))]
-    )
+    given = (word for flag, value in options.items() if value is not None for word in (flag, str(value)))
+    return _quoted([*words, *given])
+
+
+def _quoted(words: Sequence[str]) -> str:
+    """As the shell of this system takes it."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
+from fintunnel.rating import Scale
 from fintunnel.wire import NewsRequest, ReportRequest
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +27,7 @@ __all__ = [
     "MeasureName",
     "People",
     "Reliability",
+    "Said",
     "System",
     "SystemKind",
     "Training",
@@ -74,6 +76,10 @@ MEASURES: dict[MeasureName, Literal["higher", "lower", "neither"]] = {
 """Every measure, in the order of tables, and which way is better."""
 
 
+Said = tuple[str, str]
+"""A sentence in Chinese and in English."""
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -114,13 +120,13 @@ class Data(_Record):
 
 
 class Estimate(_Record):
-    """A value with its 95 % interval; None where there is none, and `why_not` says why, in Chinese."""
+    """A value with its 95 % interval; None where there is none, and `why_not` says why."""
 
     value: float | None
     low: float | None = None
     high: float | None = None
     rows: int = 0
-    why_not: str | None = None
+    why_not: Said | None = None
 
 
 class Measure(_Record):
@@ -152,7 +158,7 @@ class Difference(_Record):
     highs: list[float] = []
     rows: int = 0
     verdict: Literal["better", "worse", "none", "unknown"]
-    why_not: str | None = None
+    why_not: Said | None = None
 
 
 class Reliability(_Record):
@@ -234,7 +240,7 @@ class People(_Record):
 
     `win_rate`: (better + half of equal) / ratings, with an interval from resamples of whole pairs. `kappa`: Cohen's,
     the mean over pairs of raters who share at least two rated pairs, None where there are none. `scales`: the mean of
-    each scale (1 to 5), by system. `kappa_scales`: linearly weighted, by scale.
+    each scale (1 to 5), by scale and system. `kappa_scales`: linearly weighted, by scale.
     """
 
     first: str
@@ -244,13 +250,13 @@ class People(_Record):
     raters: list[Judges]
     win_rate: Estimate
     kappa: Estimate
-    scales: dict[str, dict[str, Estimate]]
-    kappa_scales: dict[str, float | None]
+    scales: dict[Scale, dict[str, Estimate]]
+    kappa_scales: dict[Scale, float | None]
 
 
 class ComparisonResult(_Record):
-    """Everything. `pictures`: PNG files beside the report, by what they show. `notes`: what a reader must know,
-    in Chinese (rows left out, systems that failed, why intervals are missing). `reproduce`: the commands. `card`: the
+    """Everything. `pictures`: PNG files beside the report, by what they show. `notes`: what a reader must know
+    (rows left out, systems that failed, why intervals are missing). `reproduce`: the commands. `card`: the
     dataset's card, where there is one."""
 
     format_version: Literal[1] = 1
@@ -272,6 +278,6 @@ class ComparisonResult(_Record):
     people: People | None
     card: dict[str, Any] | None
     pictures: dict[str, str]
-    notes: list[str]
+    notes: list[Said]
     reproduce: list[str]
     versions: dict[str, str]

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -214,9 +214,7 @@ def _named_apart(found: list[Source]) -> list[Source]:
 
 def _renamed(stored: StoredSystem, name: str) -> StoredSystem:
     training = None if stored.training is None else stored.training.model_copy(update={"system": name})
-    return StoredSystem(
-        stored.fingerprint, name, stored.kind, stored.model, stored.adapter, training, stored.loss_curve
-    )
+    return replace(stored, name=name, training=training)
 
 
 def _as_trained(manifest: Manifest | None) -> Quantization:

@@ -52,7 +52,7 @@ def show(result: ComparisonResult, written: Sequence[Path], language: Language) 
     if table.row_count:
         console.print(table)
     said = [*summary(result, language)[:_SENTENCES], *people_said(result, Say(language))]
-    for line in [*said, *result.notes]:
+    for line in [*said, *(Say(language)(*note) for note in result.notes)]:
         console.print(printable(line))
     typer.echo(f"写好：{'，'.join(str(path) for path in written if path.suffix != '.png')}（图在 pictures 里）")
 

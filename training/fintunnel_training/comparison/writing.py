@@ -18,6 +18,8 @@ _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _NOT_STATED = re.compile(
     r"(?:没有|没|并未|未|无)(?:明确)?(?:提及|提到|提供|说明|披露|给出|涉及|记载|写明|写|相关)|无法(?:得知|确定|判断|计算|回答)"
 )
+_UP = re.compile("增长|增加|上升|提高|扩大|改善|上涨|增至|升至")
+_DOWN = re.compile("下降|减少|降低|下滑|缩小|恶化|下跌|降至|减至")
 _ALLOWED = re.compile(
     r"[一-鿿〇0-9A-Z\s]"
     r"|[，。、；：？！“”‘’「」『』《》（）【】—…·％～＋－]"
@@ -25,16 +27,19 @@ _ALLOWED = re.compile(
 )
 
 
-def right_figures(answer: str, reference: str, source: str) -> bool:
-    """Whether `answer` holds every figure that `reference` gives as its result, and none that nothing supports.
+def right_figures(answer: str, reference: str, source: str) -> bool | None:
+    """Whether `answer` holds every figure that `reference` gives as its result, and none that nothing supports, and
+    does not say "fell" where `reference` says "rose".
 
     The result: the figures of `reference` that do not stand in `source` (the question and its passages); where all of
-    them stand there, all of them.
+    them stand there, all of them. None where `reference` has no figure: then there is nothing to compare.
     """
-    stated = _numbers(source)
     expected = _numbers(reference)
-    result = expected - stated or expected
-    return result <= _numbers(answer) and not figures_not_in(answer, f"{source}\n{reference}")
+    if not expected:
+        return None
+    result = expected - _numbers(source) or expected
+    turned = {_way(reference), _way(answer)} == {"up", "down"}
+    return result <= _numbers(answer) and not turned and not figures_not_in(answer, f"{source}\n{reference}")
 
 
 def says_not_stated(answer: str) -> bool:
@@ -57,6 +62,12 @@ def foreign_share(text: str, source: str) -> float:
     words = set(re.findall(r"[A-Za-z]+", source))
     rest = re.sub(r"[A-Za-z]+", lambda match: "" if match[0] in words else match[0], text)
     return sum(_ALLOWED.match(character) is None for character in rest) / len(text)
+
+
+def _way(text: str) -> str:
+    """Which way it says that something went: "up", "down", or "" where it says neither or both."""
+    up, down = _UP.search(text) is not None, _DOWN.search(text) is not None
+    return "" if up == down else "up" if up else "down"
 
 
 def _numbers(text: str) -> set[str]:

@@ -12,13 +12,10 @@ from typing import Any
 import numpy as np
 from fintunnel.wire import DIRECTIONS, IMPACTS, Edges
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
 
 from fintunnel_training.dataset.labels import LabelledEvent, direction_label, impact_label
 from fintunnel_training.evaluation.arrays import Floats, Ints
+from fintunnel_training.evaluation.baseline_models import market_regression, text_classifier
 from fintunnel_training.evaluation.bootstrap import RESAMPLES, Resampling, Statistic, block_numbers
 from fintunnel_training.evaluation.features import Known, TextFeatures, market_features
 from fintunnel_training.evaluation.label_statistics import binary_auc, of_pairs, pair_counts
@@ -48,15 +45,12 @@ def measure_baselines(parts: dict[str, list[LabelledEvent]], edges: Edges, seed:
         majority = np.full(len(answers), np.bincount(known).argmax())
         guesses = {"majority": majority}
         if len(set(trained)) > 1:
-            guesses["tfidf_linear_svc"] = (
-                LinearSVC(C=0.1, tol=1e-3, random_state=seed).fit(texts.training, known).predict(test_texts)
-            )
+            guesses["tfidf_linear_svc"] = text_classifier(seed).fit(texts.training, known).predict(test_texts)
         result[task] = {name: _f1_figure(answers, guess, days, resampling) for name, guess in guesses.items()}
     high = IMPACTS.index("high")
     known, answers = np.array(impacts[0]) == high, np.array(impacts[1]) == high
     if 0 < known.sum() < len(known) and 0 < answers.sum() < len(answers):
-        model = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))
-        scores = model.fit(_market(train), known).predict_proba(_market(test))[:, 1]
+        scores = market_regression().fit(_market(train), known).predict_proba(_market(test))[:, 1]
         result["impact"]["logistic_regression_high"] = _auc_figure(answers, scores, days, resampling)
     return result
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from fintunnel_training.calibration.scaling import confidence_bins
 from fintunnel_training.evaluation.arrays import Floats, Ints
 from fintunnel_training.evaluation.bootstrap import Statistic
 from fintunnel_training.evaluation.measures import roc_auc
+from fintunnel_training.evaluation.reliability import confidence_bins
 
 __all__ = [
     "binary_auc",

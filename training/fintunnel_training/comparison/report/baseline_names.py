@@ -9,7 +9,7 @@ __all__ = ["with_baseline_names"]
 
 _NAMES = {
     "majority": ("多数类", "majority class"),
-    "prior": ("按频率乱猜", "guess by frequency"),
+    "prior": ("按先验随机猜", "random by prior"),
     "tfidf_svc": ("TF-IDF + SVC", "TF-IDF + SVC"),
     "context_regression": ("行情逻辑回归", "market regression"),
 }

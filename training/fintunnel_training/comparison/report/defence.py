@@ -50,10 +50,9 @@ def _why_tune(facts: Facts) -> str:
     say = facts.say
     said = [
         say(
-            "提示词只能告诉模型要什么格式；微调让开源模型按训练集里的标签和写法回答，并给出可以校准的概率。",
-            "A prompt only tells the form; tuning teaches an open model the labels and wording of the "
-            "training set, with "
-            "probabilities that can be calibrated.",
+            "只写提示词，模型不知道这份数据的标签分界和写法；微调让开源模型学会它们，并给出可以校准的概率。",
+            "A prompt alone does not tell where this data's classes divide; tuning teaches an open model that and the "
+            "wording of the training set, with probabilities that can be calibrated.",
         )
     ]
     abilities = facts.before_and_after()
@@ -104,8 +103,9 @@ def _why_four_bits(facts: Facts) -> str:
         )
     said = [
         say(
-            "免费显卡的显存装不下 16 位的大模型和训练所需的其余部分。",
-            "A free GPU cannot hold a large model in 16 bits and what training adds.",
+            "4-bit 让 7B 一类的基座能在 16 GB 的免费显卡上训练：权重占的显存约为 16 位的四分之一。",
+            "4 bits let a base of the 7B class be trained on a free GPU of 16 GB: weights take about a quarter of the "
+            "memory that 16 bits need.",
         )
     ]
     if total is not None:
@@ -161,7 +161,7 @@ def _how_judged(facts: Facts) -> str:
         say(
             f"测试：{data.news} 条新闻（{data.labelled} 条有真实结果，{data.days} 天）、{data.reports} "
             "道财报题；微调前、微调后和基线答同一批题，"
-            "成对比较，按整天重抽样算 95% 区间。",
+            "成对比较，按整天分块自助抽样（bootstrap）算 95% 区间。",
             f"Tested on {data.news} pieces of news ({data.labelled} with known outcome, {data.days} days) and "
             f"{data.reports} "
             "report questions; all systems got the same ones, compared in pairs, 95 % intervals from resampled days.",
@@ -217,7 +217,7 @@ def _limits(facts: Facts) -> str:
     if direction:
         said.append(
             say(
-                f"短线方向 macro-F1 {direction}（三类乱猜约 0.333），不能据此交易。",
+                f"短线方向 macro-F1 {direction}（三类随机猜约 0.333），不能据此交易。",
                 f"Direction macro-F1 {direction} (guessing: about 0.333); not to be traded on.",
             )
         )
@@ -236,7 +236,7 @@ def _limits(facts: Facts) -> str:
     if facts.result.card is not None:
         said.append(
             say(
-                "理由学自由规则或教师模型写成的训练文本，不是人工标注。",
+                "理由是从规则或教师模型写的文本学来的，不是人工标注。",
                 "The rationales were learned from texts written by rules or a teacher model, not by people.",
             )
         )

@@ -29,7 +29,7 @@ def believable(facts: Facts) -> str:
     )
     why = next((d.why_not for d in found if d.verdict == "unknown" and d.why_not), None)
     if why:
-        text += say(f"没有区间的原因：{why}。", f" Why there is no interval: {why}.")
+        text += say(f"没有区间的原因：{why[0]}。", f" Why there is no interval: {why[1]}.")
     return text + say(
         f"区间由 {facts.result.resamples} 次按天重抽样得出，{facts.result.seeds} 个种子都离开 0 才算；"
         "同时看多项时，每二十项约有一项会"

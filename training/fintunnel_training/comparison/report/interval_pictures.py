@@ -57,9 +57,9 @@ def draw_measures(result: ComparisonResult, parts: Cast, say: Say) -> Figure | N
             )
         axes.axvline(0.5 if name == "auc" else 1 / 3, color="0.6", linewidth=1, linestyle="--")
         chance = (
-            say("（虚线：乱猜）", " (dashed: guessing)")
+            say("（虚线：随机猜测）", " (dashed: guessing)")
             if name == "auc"
-            else say("（虚线：三类均匀乱猜约 1/3）", " (dashed: guessing evenly, about 1/3)")
+            else say("（虚线：三类均匀随机猜约 1/3）", " (dashed: guessing evenly, about 1/3)")
         )
         axes.set_title(say.measured(group, name) + chance, loc="left", fontsize=10)
         _by_line(axes, [parts.names[system] for system, _ in values])

@@ -45,11 +45,11 @@ def _caption(result: ComparisonResult, say: Say) -> str:
     return say(
         f"表：各系统的指标。新闻 {data.news} 条（{data.labelled} 条有真实结果，{data.days} 天），财报题 "
         f"{data.reports} 道；"
-        f"方括号内是 95% 区间（按整天重抽样 {result.resamples} 次，随机种子 {result.seed}）。",
+        f"方括号内是 95% 区间（按整天分块自助抽样 {result.resamples} 次，{result.seed} 起的 {result.seeds} 个种子）。",
         f"Table: measures by system. {data.news} pieces of news ({data.labelled} with known outcome, "
         f"{data.days} days), "
-        f"{data.reports} report questions; brackets: 95 % intervals ({result.resamples} resamples of whole days, seed "
-        f"{result.seed}).",
+        f"{data.reports} report questions; brackets: 95 % intervals (block bootstrap: {result.resamples} resamples of "
+        f"whole days for each of {result.seeds} seeds).",
     )
 
 

@@ -45,6 +45,12 @@ class MeasureTable:
     groups: list[tuple[str, list[MeasureRow]]] = field(default_factory=list)
     footnotes: list[str] = field(default_factory=list)
 
+    def footnote(self, text: str) -> int:
+        """Its number, from 1; one text has one number."""
+        if text not in self.footnotes:
+            self.footnotes.append(text)
+        return self.footnotes.index(text) + 1
+
     @property
     def rows(self) -> list[MeasureRow]:
         return [row for _, rows in self.groups for row in rows]
@@ -67,7 +73,13 @@ def measure_table(result: ComparisonResult, say: Say) -> MeasureTable:
 
 def _row(measure: Measure, table: MeasureTable, say: Say) -> MeasureRow:
     way = MEASURES[measure.name]
-    values = {name: found.value for name, found in measure.systems.items() if found.value is not None}
+    most = max((found.rows for found in measure.systems.values()), default=0)
+    # Whoever answered a part alone may have had the easier one.
+    values = {
+        name: found.value
+        for name, found in measure.systems.items()
+        if found.value is not None and found.rows in (0, most)
+    }
     best: set[str] = set()
     # Equal as printed is equal: a reader sees no winner among like figures.
     if way != "neither" and len({number(measure.name, value) for value in values.values()}) > 1:
@@ -77,24 +89,24 @@ def _row(measure: Measure, table: MeasureTable, say: Say) -> MeasureRow:
         measure.group,
         say.detailed(measure.group, measure.name),
         {"higher": "↑", "lower": "↓", "neither": ""}[way],
-        max((found.rows for found in measure.systems.values()), default=0) or None,
-        [_cell(measure, system, best, table, say) for system in table.systems],
+        most or None,
+        [_cell(measure, system, best, most, table, say) for system in table.systems],
     )
 
 
-def _cell(measure: Measure, system: System, best: set[str], table: MeasureTable, say: Say) -> Cell:
+def _cell(measure: Measure, system: System, best: set[str], most: int, table: MeasureTable, say: Say) -> Cell:
     found = measure.systems.get(system.name) or Estimate(
-        value=None, why_not=say("这一项对它不适用或没有测", "does not apply to it, or was not measured")
+        value=None, why_not=("这一项对它不适用或没有测", "does not apply to it, or was not measured")
     )
     note = 0
     if found.value is None or found.low is None or found.high is None:
-        reason = found.why_not or say("没有给出原因", "no reason given")
+        reason = say(*(found.why_not or ("没有给出原因", "no reason given")))
         if found.value is None or found.why_not is not None:
-            if reason not in table.footnotes:
-                table.footnotes.append(reason)
-            note = table.footnotes.index(reason) + 1
+            note = table.footnote(reason)
     if found.value is None:
         return Cell("–", note=note)
+    if 0 < found.rows < most and note == 0:
+        note = table.footnote(say(f"只算了它答出的 {found.rows} 条", f"over the {found.rows} that it answered"))
     return Cell(
         number(measure.name, found.value),
         interval(measure.name, found.low, found.high),

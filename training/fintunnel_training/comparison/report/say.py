@@ -18,7 +18,7 @@ _GROUPS: dict[Group, tuple[str, str]] = {
     "impact": ("影响程度", "Impact"),
     "direction": ("短线方向", "Direction"),
     "reports": ("财报问答", "Reports"),
-    "form": ("书写", "Form"),
+    "form": ("文本质量", "Form"),
     "speed": ("速度", "Speed"),
 }
 _KINDS: dict[SystemKind, tuple[str, str]] = {
@@ -47,7 +47,7 @@ _MEASURES: dict[MeasureName, tuple[str, str]] = {
     "valid_free": ("自由生成时的格式合格率", "Valid form, unconstrained"),
     "characters": ("平均字数", "Characters"),
     "repetition": ("重复率", "Repetition"),
-    "foreign_characters": ("非中文字符率", "Foreign characters"),
+    "foreign_characters": ("异常字符率", "Foreign characters"),
     "milliseconds": ("每次用时（毫秒）", "Milliseconds per request"),
     "prompt_tokens": ("提示词 token 数", "Prompt tokens"),
     "completion_tokens": ("生成 token 数", "Completion tokens"),

@@ -156,7 +156,7 @@ def _calibration(one: Reliability, say: Say) -> str:
         f"{most:.3f} in 19 of 20 cases",
     )
     if one.ece <= most:
-        return text + say("，所以看不出没校准好。", ", so no miscalibration can be seen.")
+        return text + say("，所以看不出校准有问题。", ", so no miscalibration can be seen.")
     return text + say("，所以概率还没有校准好。", ", so the probabilities are not well calibrated.")
 
 
@@ -167,8 +167,8 @@ def people_said(result: ComparisonResult, say: Say) -> Iterator[str]:
     rate = people.win_rate
     if rate.value is None:
         yield say(
-            f"人工评判：没有胜率（{rate.why_not or '没有评分'}）。",
-            f"People: no win rate ({rate.why_not or 'no ratings'}).",
+            f"人工评判：没有胜率（{rate.why_not[0] if rate.why_not else '没有评分'}）。",
+            f"People: no win rate ({rate.why_not[1] if rate.why_not else 'no ratings'}).",
         )
         return
     text = say(
@@ -207,12 +207,14 @@ def _asked(result: ComparisonResult, say: Say) -> str:
     )
     if any(found.low is not None for measure in result.measures for found in measure.systems.values()):
         return text + say(
-            f"；方括号是 95% 区间，按整天重抽样 {result.resamples} 次，{result.seeds} 个种子都要离开 0 才算数。",
-            f"; brackets are 95 % intervals from {result.resamples} resamples of whole days, and a difference "
+            f"；方括号是 95% 区间，由成对的按整天分块自助抽样（block bootstrap）{result.resamples} 次得出，"
+            f"{result.seeds} 个种子都要离开 0 才算数。",
+            f"; brackets are 95 % intervals of a paired block bootstrap ({result.resamples} resamples of whole days), "
+            "and a difference "
             "counts only "
             f"where the intervals of all {result.seeds} seeds leave zero.",
         )
-    reasons = list(dict.fromkeys(e.why_not for m in result.measures for e in m.systems.values() if e.why_not))
+    reasons = list(dict.fromkeys(say(*e.why_not) for m in result.measures for e in m.systems.values() if e.why_not))
     why = say("：", ": ") + say.listed(reasons) if reasons else ""
     return text + say("；区间给不出来", "; no intervals can be given") + why + say("。", ".")
 

@@ -31,7 +31,7 @@ def judgement(found: Difference, say: Say) -> str:
     if MEASURES[found.name] == "neither":
         return word
     if found.verdict == "unknown":
-        return word + (say(f"（{found.why_not}）", f" ({found.why_not})") if found.why_not else "")
+        return word + (say(f"（{found.why_not[0]}）", f" ({found.why_not[1]})") if found.why_not else "")
     if found.verdict != "none":
         return word + say("（区间不含 0）", " (the interval leaves out zero)")
     if found.low is not None and found.high is not None and found.low <= 0 <= found.high:
