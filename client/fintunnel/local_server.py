@@ -63,7 +63,8 @@ class LocalServer:
         self.log = log
         if port is not None:
             _check_free(port)  # else another server's answers would be taken for this one's
-        command = [sys.executable, "-m", "fintunnel", "serve", *arguments, "--port", str(self.port)]
+        # -P: nothing is imported from the folder that happens to be the current one.
+        command = [sys.executable, "-P", "-m", "fintunnel", "serve", *arguments, "--port", str(self.port)]
         variables = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         self._stop_seconds = float(variables.get("FINTUNNEL_DRAIN_SECONDS") or _DRAIN_SECONDS) + _TOLD_SECONDS
         log.parent.mkdir(parents=True, exist_ok=True)

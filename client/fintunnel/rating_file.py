@@ -27,7 +27,8 @@ _TABLES = """
     CREATE TABLE secret (seed TEXT NOT NULL);
     CREATE TABLE pairs (
         position INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, request TEXT NOT NULL,
-        first TEXT NOT NULL, second TEXT NOT NULL, first_answer TEXT NOT NULL, second_answer TEXT NOT NULL
+        first TEXT NOT NULL, second TEXT NOT NULL, first_answer TEXT NOT NULL, second_answer TEXT NOT NULL,
+        shown INTEGER NOT NULL DEFAULT 1
     );
     CREATE TABLE ratings (
         pair TEXT NOT NULL REFERENCES pairs (key), rater TEXT NOT NULL, verdict TEXT NOT NULL,
@@ -89,9 +90,17 @@ class RatingFile:
             connection.executemany(insert, rows)
             return connection.total_changes - before
 
+    def show_only(self, pairs: Sequence[RatingPair]) -> None:
+        """Adds what it lacks, and hides all others from raters: those of an adapter that was trained again, say. What
+        was said of them stays."""
+        self.add_pairs(pairs)
+        with self._writing() as connection:
+            connection.execute("UPDATE pairs SET shown = 0")
+            connection.executemany("UPDATE pairs SET shown = 1 WHERE key = ?", [(pair.key,) for pair in pairs])
+
     def keys(self) -> list[str]:
-        """Of all pairs, in the order in which they were added."""
-        return [key for (key,) in self._rows("SELECT key FROM pairs ORDER BY position")]
+        """Of the pairs that raters are shown, in the order in which they were added."""
+        return [key for (key,) in self._rows("SELECT key FROM pairs WHERE shown ORDER BY position")]
 
     def pairs(self) -> list[RatingPair]:
         """In the order in which they were added."""
@@ -208,6 +217,8 @@ def _in_words(error: sqlite3.Error, path: Path) -> ConfigurationError:
             return ConfigurationError(f"评分文件 {path} 写不进去", advice="请检查权限，以及它有没有被移走或删除。")
         case "BUSY" | "LOCKED":
             return ConfigurationError(f"评分文件 {path} 被别的程序占用", advice="请关掉那个程序后再试。")
+        case "ERROR":
+            return ConfigurationError(f"评分文件 {path} 是另一个版本写的", advice=_START_AGAIN)
         case "FULL" | "IOERR":
             return ConfigurationError(f"评分文件 {path} 读写出错", advice="请检查磁盘空间和磁盘本身。")
     return _damaged(path)

@@ -24,11 +24,14 @@ DIRECTIONS = {"bearish": 0.6, "neutral": 0.3, "bullish": 0.1}
 
 @dataclass
 class DeepSeekStandIn:
-    """`balance`: none left is a 402. `busy`: so many requests get a 503 first."""
+    """`balance`: none left is a 402, and so is `answers_left` at 0. `busy`: so many requests get a 503 first;
+    `garbled`: so many answers are no JSON."""
 
     url: str = ""
     balance: bool = True
     busy: int = 0
+    garbled: int = 0
+    answers_left: int | None = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -63,6 +66,11 @@ def deepseek_stand_in() -> Iterator[DeepSeekStandIn]:
             if wants_json and "json" not in asked.lower():
                 return self._answer(400, {"error": {"message": "Prompt must contain the word 'json'"}})
             text = _written(asked) if wants_json or "输出一行JSON" in asked else "黄金短线承压。"
+            if state.answers_left is not None:
+                state.answers_left -= 1
+            if state.garbled:
+                state.garbled -= 1
+                text = "金价？"
             if body.get("thinking") != {"type": "disabled"}:
                 text = ""  # all tokens went into thinking
             if body.get("stream"):
@@ -73,7 +81,7 @@ def deepseek_stand_in() -> Iterator[DeepSeekStandIn]:
         def _allowed(self) -> bool:
             if self.headers.get("Authorization") != f"Bearer {KEY}":
                 self._answer(401, {"error": {"message": "Authentication Fails (no such user)"}})
-            elif not state.balance:
+            elif not state.balance or state.answers_left == 0:
                 self._answer(402, {"error": {"message": "Insufficient Balance"}})
             else:
                 return True

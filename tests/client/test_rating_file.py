@@ -58,6 +58,18 @@ def test_a_pair_is_there_once_and_keeps_its_place(tmp_path: Path) -> None:
         assert file.ratings() == [rating(second)]
 
 
+def test_pairs_of_other_answers_are_hidden_and_what_was_said_of_them_stays(tmp_path: Path) -> None:
+    old, kept, new = news_pair(1), news_pair(2), news_pair(3)
+    with RatingFile(tmp_path / "r.sqlite") as file:
+        file.add_pairs([old, kept])
+        file.rate(rating(old))
+        file.show_only([kept, new])
+        assert file.keys() == [kept.key, new.key] and len(file.pairs()) == 3
+        assert file.ratings() == [rating(old)]
+        file.show_only([old])
+        assert file.keys() == [old.key]
+
+
 def test_a_key_is_of_everything_in_the_pair() -> None:
     request, one, two = NewsRequest(text="快讯"), RatedAnswer(text="一"), RatedAnswer(text="二")
     pairs = [

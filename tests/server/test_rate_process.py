@@ -55,7 +55,7 @@ def test_ctrl_c_ends_it_and_says_what_is_kept(file: RatingFile, name: str) -> No
             said = process.stderr.read()
         assert process.wait(10) == (0 if name == "SIGINT" else 143)
         assert time.monotonic() - began < 5
-    assert said == f"{file.path} 里有 1 人的 1 条评分；再运行 fintunnel compare，报告里就有它们。\n"
+    assert said == f"{file.path} 里有 1 人的 1 条评分；fintunnel compare 会把它们写进报告。\n"
     assert len(file.ratings()) == 1
 
 

@@ -142,10 +142,28 @@ def test_a_system_that_fails_half_way_is_told_and_goes_on_the_next_time(
         assert healed.failures == {} and system(healed, "tuned").answered == 51
 
 
-def test_a_server_that_is_gone_leaves_a_report_of_what_came_before(
-    app: LiveApp, cases: CaseFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_server_that_goes_away_is_told_and_not_asked_for_everything_that_is_left(
+    engine: InstantEngine, cases: CaseFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FINTUNNEL_MAX_RETRIES", "0")
+    original = InstantConversation.score
+    with run_app(engine, api_key="right-key") as app:
+
+        async def score(self: InstantConversation, fields: Sequence[Field]) -> list[Scores]:
+            if self.adapter == "tuned":
+                app.server.should_exit = app.server.force_exit = True
+                raise RuntimeError("the machine is gone")
+            return await original(self, fields)
+
+        monkeypatch.setattr(InstantConversation, "score", score)
+        found = compare(cases, options(tmp_path, Choice(url=app.url)))
+    assert system(found, "base").answered == 51
+    gone = system(found, "tuned")
+    assert gone.answered == 0 and gone.failure and "连不上" in gone.failure
+    assert "tuned" not in measure(found, "form", "valid").systems  # what was not asked is no answer of bad form
+
+
+def test_a_report_of_what_is_stored_needs_no_server(app: LiveApp, cases: CaseFile, tmp_path: Path) -> None:
     compare(cases, options(tmp_path, Choice(url=app.url)))
     stored = compare(cases, options(tmp_path, Choice()))  # the report alone
     assert system(stored, "tuned").answered == 51 and stored.failures == {}
@@ -175,6 +193,33 @@ def test_a_hosted_api_that_refuses_is_told_and_the_others_are_compared(
     assert system(found, "tuned").answered == 51
     assert "deepseek-flash" not in measure(found, "impact", "accuracy").systems
     assert KEY not in found.result.model_dump_json()
+
+
+def test_an_answer_that_is_none_counts_and_stops_nothing(
+    hosted: DeepSeekStandIn, cases: CaseFile, tmp_path: Path
+) -> None:
+    """The very first ones are malformed, both times that each is asked."""
+    hosted.garbled = 60
+    found = compare(cases, options(tmp_path, Choice(hosted=True)))
+    api = system(found, "deepseek-flash")
+    assert found.failures == {} and 0 < api.failed <= 30 and api.answered == 51 - api.failed
+    valid = measure(found, "form", "valid").systems["deepseek-flash"]
+    assert valid.value == pytest.approx(api.answered / 51)
+    asked = len(hosted.bodies)
+    again = compare(cases, options(tmp_path, Choice(hosted=True)))
+    assert len(hosted.bodies) == asked and system(again, "deepseek-flash").failed == api.failed
+
+
+def test_a_balance_that_runs_out_half_way_says_nothing_of_the_form(
+    hosted: DeepSeekStandIn, cases: CaseFile, tmp_path: Path
+) -> None:
+    hosted.answers_left = 20
+    found = compare(cases, options(tmp_path, Choice(hosted=True)))
+    api = system(found, "deepseek-flash")
+    assert 0 < api.answered < 51 and "余额" in str(api.failure)
+    assert measure(found, "form", "valid").systems["deepseek-flash"].value == 1
+    hosted.answers_left = None
+    assert system(compare(cases, options(tmp_path, Choice(hosted=True))), "deepseek-flash").answered == 51
 
 
 def test_nothing_but_refusals_is_no_report(hosted: DeepSeekStandIn, cases: CaseFile, tmp_path: Path) -> None:

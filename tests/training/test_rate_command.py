@@ -96,5 +96,5 @@ def test_without_anything_written_there_is_nothing_to_rate(answered: Path, tmp_p
 
 def test_an_opponent_that_is_not_there_is_named(answered: Path, tmp_path: Path) -> None:
     command = [*COMPARE, "--data", str(tmp_path / "i.jsonl"), "--out", str(answered), "--texts", "3"]
-    done = subprocess.run([*command, "--against", "gpt"], capture_output=True, encoding="utf-8")
+    done = subprocess.run([*command, "--rate", "--against", "gpt"], capture_output=True, encoding="utf-8")
     assert done.returncode == 2 and "--against gpt：可以是 base" in done.stderr

@@ -58,7 +58,9 @@ def _places(file: RatingFile, rater: str) -> list[Place]:
 
 
 def _ratings(file: RatingFile, rater: str) -> dict[str, Rating]:
-    return {rating.pair: rating for rating in file.ratings(rater)}
+    """Of the pairs that are shown."""
+    shown = set(file.keys())
+    return {rating.pair: rating for rating in file.ratings(rater) if rating.pair in shown}
 
 
 def _shown(file: RatingFile, place: Place, at: int, rating: Rating | None) -> Pair:

@@ -23,11 +23,14 @@ __all__ = ["DEFAULT_PORT", "rate_server", "serve_ratings"]
 DEFAULT_PORT = 8001
 
 
-def serve_ratings(path: Path, *, port: int = DEFAULT_PORT, browser: bool = True) -> None:
+def serve_ratings(
+    path: Path, *, port: int = DEFAULT_PORT, browser: bool = True, until_stdin_closes: bool = False
+) -> None:
     """Shows the file's pairs and keeps what is said of them; returns after Ctrl+C.
 
     Args:
         browser: open the page, where a person sits at a terminal with a screen.
+        until_stdin_closes: end with whoever holds the other end of standard input, however it ends.
 
     Raises:
         ConfigurationError: the file is missing, damaged or holds no pairs.
@@ -41,6 +44,8 @@ def serve_ratings(path: Path, *, port: int = DEFAULT_PORT, browser: bool = True)
         url = f"http://127.0.0.1:{port}/"
         log_to_stderr("text")
         server = rate_server(file)
+        if until_stdin_closes:
+            threading.Thread(target=_end_with_stdin, args=(server,), daemon=True).start()
         with ended_by_signals():
             try:
                 typer.echo(f"评分页面：{url}（{pairs} 组；可以轮流评，各用各的名字；评完按 Ctrl+C 结束）", err=True)
@@ -67,9 +72,14 @@ def rate_server(file: RatingFile) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
+def _end_with_stdin(server: uvicorn.Server) -> None:
+    sys.stdin.buffer.read()
+    server.should_exit = True
+
+
 def _has_screen() -> bool:
     """Else `webbrowser` would open one in the terminal itself, such as lynx."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not sys.stderr.isatty():
         return False
     return sys.platform in ("win32", "darwin") or any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY"))
 
@@ -77,4 +87,4 @@ def _has_screen() -> bool:
 def _kept(file: RatingFile) -> str:
     ratings = file.ratings()
     raters = len({rating.rater for rating in ratings})
-    return f"{file.path} 里有 {raters} 人的 {len(ratings)} 条评分；再运行 fintunnel compare，报告里就有它们。"
+    return f"{file.path} 里有 {raters} 人的 {len(ratings)} 条评分；fintunnel compare 会把它们写进报告。"

@@ -27,6 +27,7 @@ from fintunnel.written_answer import STRUCTURE_TOKENS
 from fintunnel_training.comparison.answers import AnswerFile, Asked, StoredAnswer
 from fintunnel_training.comparison.cases import Case, draw
 from fintunnel_training.comparison.systems import Source, System
+from fintunnel_training.errors import DataError
 from fintunnel_training.serving import Connect
 
 __all__ = ["Plan", "ask_all", "plan"]
@@ -120,6 +121,8 @@ def _ask_source(
     try:
         with source.open() as connect:
             _ask_systems(waiting, connect, wanted, answers, advance, say, failures)
+    except DataError:
+        raise  # the answer file: what is asked could not be kept
     except FinTunnelError as error:
         for system in waiting:
             if any(len(_known(system, asked, cases, answers)) < len(cases) for asked, cases in wanted.by_way().items()):

@@ -6,13 +6,14 @@ Their probabilities are corrected on the validation split exactly as an adapter'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from fintunnel.wire import DIRECTIONS, IMPACTS, NewsRequest
+from fintunnel.wire import DIRECTIONS, IMPACTS, NewsRequest, ReportRequest
 from pydantic import BaseModel, ValidationError
 
 from fintunnel_training.calibration.scaling import fit_scaling, scale
@@ -22,9 +23,9 @@ from fintunnel_training.errors import DataError
 from fintunnel_training.evaluation.arrays import Floats, Ints
 from fintunnel_training.evaluation.baseline_models import market_regression, text_classifier
 from fintunnel_training.evaluation.features import Known, TextFeatures, market_features
-from fintunnel_training.instructions import parse_object, parse_row, split_paths
+from fintunnel_training.instructions import InstructionRow, parse_object, parse_row, split_paths
 
-__all__ = ["BASELINES", "FIELDS", "LabelledNews", "Prediction", "predict", "read_labelled"]
+__all__ = ["BASELINES", "FIELDS", "LabelledNews", "Prediction", "predict", "read_labelled", "usual_citations"]
 
 BASELINES = ("majority", "prior", "tfidf_svc", "context_regression")
 FIELDS: dict[FieldName, tuple[str, ...]] = {"impact": IMPACTS, "direction": DIRECTIONS}
@@ -65,28 +66,32 @@ def read_labelled(training: Path) -> tuple[list[LabelledNews], list[LabelledNews
     return _read(paths["train"]), _read(paths["val"]) if paths["val"].is_file() else []
 
 
-def _read(path: Path) -> list[LabelledNews]:
+def _rows(path: Path) -> Iterator[tuple[dict[str, Any], InstructionRow]]:
+    """Each row as it stands, and parsed."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"无法读取 {path}：{error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} 不是 UTF-8 编码") from error
-    found: dict[tuple[str, bool], LabelledNews] = {}
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path} 第 {number} 行"
-        row = parse_object(line, where)
-        request = parse_row(row, where).request
+        if line.strip():
+            where = f"{path} 第 {number} 行"
+            row = parse_object(line, where)
+            yield row, parse_row(row, where)
+
+
+def _read(path: Path) -> list[LabelledNews]:
+    found: dict[tuple[str, bool], LabelledNews] = {}
+    for row, instruction in _rows(path):
+        request = instruction.request
         if not isinstance(request, NewsRequest):
             continue
         try:
             labels = _Labels.model_validate(row["meta"].get("labels"))
         except ValidationError:
             continue
-        event = str(row["meta"].get("event_id") or request.text)
-        key = (event, request.context is None)
+        key = (str(row["meta"].get("event_id") or request.text), request.context is None)
         if key not in found:
             classes: dict[FieldName, int] = {
                 "impact": IMPACTS.index(labels.impact),
@@ -94,6 +99,16 @@ def _read(path: Path) -> list[LabelledNews]:
             }
             found[key] = LabelledNews(request, classes)
     return list(found.values())
+
+
+def usual_citations(training: Path) -> tuple[int, ...] | None:
+    """What the training split's report questions cite most often; None where it has none."""
+    cited: Counter[tuple[int, ...]] = Counter()
+    for row, instruction in _rows(split_paths(training)["train"]):
+        if isinstance(instruction.request, ReportRequest):
+            answer = parse_object(instruction.output, str(row["instruction"])[:20])
+            cited[tuple(answer.get("citations") or ())] += 1
+    return cited.most_common(1)[0][0] if cited else None
 
 
 def predict(

@@ -13,7 +13,7 @@ __all__ = ["compare"]
 compare = typer.Typer(add_completion=False, rich_markup_mode=None, help="比较微调前后，写出报告")
 
 
-@compare.callback(invoke_without_command=True)
+@compare.command()  # a command, not a callback: options may follow the headlines
 def _compare(
     more_cases: Annotated[list[str] | None, typer.Argument(metavar="[消息]...", help="跟在 --cases 后面的")] = None,
     data: Annotated[
@@ -47,6 +47,7 @@ def _compare(
     rate: Annotated[bool, typer.Option("--rate", help="在本机打开网页，让人盲评微调前后的回答，结果写进报告")] = False,
     against: Annotated[str | None, typer.Option(help="盲评时与谁比；默认基座")] = None,
     ratings: Annotated[list[Path] | None, typer.Option(help="合并别的机器上的 ratings.sqlite；可重复")] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="盲评多少对回答；各人看同样的几对，次序不同")] = 30,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="评分网页的端口；默认 8001")] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="评分时自动打开浏览器")] = True,
     language: Annotated[Literal["zh", "en"], typer.Option(help="报告的语言")] = "zh",
@@ -80,6 +81,8 @@ def _compare(
         raise OptionError("--port、--no-browser 和 --against 要与 --rate 一起用")
     if rate:
         check_page()
+    if out is not None and out.exists() and not out.is_dir():
+        raise OptionError(f"--out 应是一个目录，{out} 是文件")
     out = out or Path("comparison" if data is not None else "comparison-cases")  # a quick look replaces no report
     if data is not None:
         file, training = read_cases(cases_path(data)), train or training_path(data)
@@ -107,6 +110,7 @@ def _compare(
         join=join or [],
         ratings=ratings or [],
         against=against,
+        pairs=pairs,
         command=["fintunnel", *sys.argv[1:]],
     )
     found = run(file, options)

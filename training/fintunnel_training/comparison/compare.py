@@ -16,8 +16,8 @@ from fintunnel.wire import NewsRequest, ReportRequest
 from fintunnel_training.comparison import notes
 from fintunnel_training.comparison.answers import AnswerFile, StoredSystem
 from fintunnel_training.comparison.asking import Plan, ask_all, plan
-from fintunnel_training.comparison.baselines import BASELINES, FIELDS, predict, read_labelled
-from fintunnel_training.comparison.cases import Case, CaseFile
+from fintunnel_training.comparison.baselines import BASELINES, FIELDS, predict, read_labelled, usual_citations
+from fintunnel_training.comparison.cases import Case, CaseFile, draw
 from fintunnel_training.comparison.description import data_of, system_of
 from fintunnel_training.comparison.examples import examples
 from fintunnel_training.comparison.judging import Judge
@@ -31,6 +31,9 @@ from fintunnel_training.errors import DataError, OptionError
 __all__ = ["ANSWERS", "Found", "Options", "compare", "people"]
 
 ANSWERS = "answers.sqlite"
+_NOBODY = (
+    "没有可比的系统：请给 --adapter、--url、--hosted 之一，或用 --join 合并别处的回答（--rate 评的也是它们的回答）"
+)
 _ORDER = {"base": 0, "tuned": 1, "hosted": 2}
 
 
@@ -38,7 +41,8 @@ _ORDER = {"base": 0, "tuned": 1, "hosted": 2}
 class Options:
     """`rows`: news, spread over time; None for all. `texts`: news, and report questions, for which text is written.
     `join`: answer files of other machines; `ratings`: rating files, besides the one in `out`. `against`: whom people
-    compare the tuned model with. `command`: as it was typed, for whoever repeats it."""
+    compare the tuned model with; `pairs`: how many pairs they are shown.
+    `command`: as it was typed, for whoever repeats it."""
 
     out: Path
     choice: Choice = field(default_factory=Choice)
@@ -51,6 +55,7 @@ class Options:
     join: Sequence[Path] = ()
     ratings: Sequence[Path] = ()
     against: str | None = None
+    pairs: int = 30
     command: Sequence[str] = ()
 
 
@@ -76,6 +81,8 @@ def compare(cases: CaseFile, options: Options) -> Found:
     chosen, remarks = _chosen(cases, options.rows)
     wanted = plan(chosen, options.texts, options.seed)
     found = sources(options.choice)
+    if not found and not options.join and not (options.out / ANSWERS).is_file():
+        raise OptionError(_NOBODY)
     with AnswerFile(options.out / ANSWERS) as answers:
         wanted_systems: set[str] = set()
         for other in options.join:
@@ -87,20 +94,20 @@ def compare(cases: CaseFile, options: Options) -> Found:
         # Without any that is named, all that the file holds; else none of an earlier run under the same name.
         systems = _shown([each for each in answers.systems() if not found or each.fingerprint in wanted_systems])
         if not systems:
-            raise OptionError("没有可比的系统：请给 --adapter、--url、--hosted 之一，或用 --join 合并别处的回答")
+            raise OptionError(_NOBODY)
         outcomes = [outcome_of(system, chosen, wanted, answers) for system in systems]
     names = {system.fingerprint: system.name for system in systems}
     stopped = {names[fingerprint]: reason for fingerprint, reason in failures.items()}
     if not any(outcome.answers for outcome in outcomes):
         reasons = [f"{name}：{reason}" for name, reason in stopped.items()]
         raise DataError("没有得到任何回答。" + ("；".join(reasons) or "存下的回答不是对这些问题的"))
-    baselines, training_rows = _baselines(chosen, options, remarks)
+    baselines, training_rows = _baselines(chosen, wanted, options, remarks)
     remarks += [*notes.about_systems(outcomes, stopped), *notes.about_cases(chosen, wanted)]
     judge = Judge(chosen, options.resamples, _seeds(options))
     everyone = [*outcomes, *baselines]
     by_system = list(zip(systems, outcomes, strict=True))
     tuned = [(outcome, _base_of(system, by_system)) for system, outcome in by_system if system.kind == "tuned"]
-    pairs = _pairs(wanted, outcomes, tuned, options.against)
+    pairs = _pairs(draw(wanted.text, options.pairs, options.seed + 4), outcomes, tuned, options.against)
     result = ComparisonResult(
         fintunnel_version=fintunnel.__version__,
         created_at=datetime.now(UTC),
@@ -151,7 +158,7 @@ def _seeds(options: Options) -> tuple[int, ...]:
 
 
 def _pairs(
-    wanted: Plan,
+    shown: Sequence[Case],
     outcomes: Sequence[Outcome],
     tuned: Sequence[tuple[Outcome, Outcome | None]],
     against: str | None,
@@ -165,7 +172,7 @@ def _pairs(
             raise OptionError(f"--against {against}：可以是 {names or '（没有别的系统）'}")
     else:
         second = base or next((outcome for outcome in outcomes if outcome is not first), None)
-    return [] if first is None or second is None else rated_pairs(wanted, first, second)
+    return [] if first is None or second is None else rated_pairs(shown, first, second)
 
 
 _T = TypeVar("_T")
@@ -199,10 +206,10 @@ def _shown(systems: Sequence[StoredSystem]) -> list[StoredSystem]:
     return shown
 
 
-def _baselines(cases: Sequence[Case], options: Options, remarks: list[Said]) -> tuple[list[Outcome], int]:
+def _baselines(cases: Sequence[Case], wanted: Plan, options: Options, remarks: list[Said]) -> tuple[list[Outcome], int]:
     """The baselines' outcomes, and how many news they learnt from."""
     labelled = [(n, case.request) for n, case in enumerate(cases) if isinstance(case.request, NewsRequest)]
-    if not any(case.impact or case.direction for case in cases):
+    if not any(case.impact or case.direction or case.citations for case in cases):
         return [], 0
     if options.training is None:
         remarks.append(notes.NO_TRAINING_FILE)
@@ -219,4 +226,14 @@ def _baselines(cases: Sequence[Case], options: Options, remarks: list[Said]) -> 
         for baseline, prediction in predicted.items():
             outcomes[baseline].rows[name] = [n for n, _ in asked]
             outcomes[baseline].predictions[name] = prediction
-    return [outcome for outcome in outcomes.values() if outcome.rows], len(training)
+    _cite_as_usual(outcomes["majority"], usual_citations(options.training), wanted.text)
+    return [outcome for outcome in outcomes.values() if outcome.rows or outcome.values], len(training)
+
+
+def _cite_as_usual(majority: Outcome, citations: tuple[int, ...] | None, asked: Sequence[Case]) -> None:
+    """The majority of report questions: always what the training split cites most often, and never a word."""
+    if citations is None:
+        return
+    for case in asked:
+        if isinstance(case.request, ReportRequest) and case.citations:
+            majority.values.setdefault("citations_right", {})[case.key] = float(case.citations == citations)

@@ -33,6 +33,7 @@ __all__ = ["MIN_DAYS", "MIN_ROWS", "Judge"]
 
 MIN_ROWS = 30  # fewer give no interval
 MIN_DAYS = 5  # whole days are resampled, and of fewer than this there is little to draw
+_MOST_BLOCKS = 1000  # of rows without a time; more would take gigabytes and tell nothing new
 _ONE_CLASS: Said = ("只出现了一个类别，这项没有意义", "only one class is there: it has no meaning")
 _MOSTLY_ONE_CLASS: Said = ("多数重抽样里只有一个类别，不给区间", "most resamples hold one class only: no interval")
 _GROUPS: dict[Group, tuple[MeasureName, ...]] = {
@@ -81,10 +82,15 @@ class Judge:
                 best = self._best(baselines, field, name)
                 if best is not None:
                     found.append(self._labels_apart(tuned, best, field, name, "best_baseline"))
-        if base is not None:
-            for group in ("reports", "form"):
+        groups: tuple[Group, ...] = ("reports", "form")
+        for group in groups:
+            for name in [name for name in _GROUPS[group] if name in _COMPARED_TEXTS]:
+                if base is not None:
+                    found.append(self._values_apart(tuned, base, group, name, "base"))
                 found += [
-                    self._values_apart(tuned, base, group, name) for name in _GROUPS[group] if name in _COMPARED_TEXTS
+                    self._values_apart(tuned, baseline, group, name, "best_baseline")
+                    for baseline in baselines
+                    if baseline.values.get(name)  # there is one at most
                 ]
         return [difference for difference in found if difference is not None]
 
@@ -127,7 +133,9 @@ class Judge:
         return truth, blocks, why_not
 
     def _blocks(self, cases: Sequence[Case]) -> tuple[Ints, Said | None]:
-        days = np.array([-1 - n if case.beijing_day is None else case.beijing_day for n, case in enumerate(cases)])
+        days = np.array(
+            [-1 - n % _MOST_BLOCKS if (day := case.beijing_day) is None else day for n, case in enumerate(cases)]
+        )
         why_not: Said | None = None
         if len(cases) < MIN_ROWS:
             why_not = (
@@ -205,14 +213,16 @@ class Judge:
             statistics.append(make())
         return self._difference(field, name, (first, second), against, (statistics[0], statistics[1]), blocks, why_not)
 
-    def _values_apart(self, first: Outcome, second: Outcome, group: Group, name: MeasureName) -> Difference | None:
+    def _values_apart(
+        self, first: Outcome, second: Outcome, group: Group, name: MeasureName, against: str
+    ) -> Difference | None:
         both = [key for key in first.values.get(name, {}) if key in second.values.get(name, {})]
         if not both:
             return None
         values, blocks, why_not = self._values(first, name, both)
         others, _, _ = self._values(second, name, both)
         pair = (mean_of(values, blocks), mean_of(others, blocks))
-        return self._difference(group, name, (first, second), "base", pair, blocks, why_not)
+        return self._difference(group, name, (first, second), against, pair, blocks, why_not)
 
     def _difference(
         self,

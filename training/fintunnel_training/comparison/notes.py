@@ -21,6 +21,7 @@ __all__ = [
     "too_little_training",
 ]
 
+_HARDLY_A_TEXT = 12  # characters
 _FIELDS: dict[FieldName, Said] = {"impact": ("影响程度", "impact"), "direction": ("短线方向", "direction")}
 NO_TRAINING_FILE: Said = (
     "没有训练集，所以没有基线。请用 --train X.jsonl 指明，或把测试集放在它旁边。",
@@ -62,10 +63,26 @@ def about_systems(outcomes: Sequence[Outcome], stopped: Mapping[str, str]) -> It
         came = len(outcome.answers)
         if outcome.name not in stopped and outcome.failed + came < outcome.asked:
             yield (
-                f"{outcome.name} 只有 {outcome.asked} 个问题中 {came} 个的回答：合并的回答要用相同的 --data、--rows、"
-                "--texts 和 --seed 得到。",
-                f"{outcome.name} has answers to {came} of {outcome.asked} questions: to be joined, "
-                "they need the same --data, --rows, --texts and --seed.",
+                f"{outcome.name} 只有 {outcome.asked} 个问题中 {came} 个的回答：其余的在这次的 --data、--rows、"
+                "--texts、--seed 下还没有问过（合并的回答要用相同的选项得到）。",
+                f"{outcome.name} has answers to {came} of {outcome.asked} questions: the others were "
+                "never asked with these --data, --rows, --texts and --seed (answers that are joined need the same).",
+            )
+    for outcome in outcomes:
+        lengths = outcome.values.get("characters", {}).values()
+        if lengths and sum(lengths) / len(lengths) < _HARDLY_A_TEXT:
+            mean = f"{sum(lengths) / len(lengths):.0f}"
+            yield (
+                f"{outcome.name} 几乎没有写出文字（平均 {mean} 个字），"
+                "所以它的重复率、用时和 token 数不能与写了文字的相比。",
+                f"{outcome.name} wrote hardly any text ({mean} characters on average): its repetition, time and tokens "
+                "cannot be compared with those of a system that wrote some.",
+            )
+        if outcome.without_probabilities:
+            yield (
+                f"{outcome.name} 有 {outcome.without_probabilities} 个回答没有给出概率，所以没有 AUC、Brier 和 ECE。",
+                f"{outcome.without_probabilities} answers of {outcome.name} have no probabilities: so it has no AUC, "
+                "Brier score and ECE.",
             )
     if len({outcome.calibrated for outcome in outcomes if outcome.predictions}) > 1:
         yield (

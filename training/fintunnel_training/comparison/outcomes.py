@@ -35,6 +35,7 @@ class Outcome:
     Attributes:
         answers: by the case's key; of a case that was asked for text, the one with text.
         asked, failed: of the questions of the plan, free ones and those asked alone aside.
+        without_probabilities: so many answers with labels came without.
         rows, predictions: by field, the places in the list of cases that have a prediction, and the predictions.
         values: by measure, one number for each case by its key.
         single: measures that are one number as they are.
@@ -47,6 +48,7 @@ class Outcome:
     failed: int = 0
     failure: str | None = None
     calibrated: bool = False
+    without_probabilities: int = 0
     rows: dict[FieldName, list[int]] = field(default_factory=dict)
     predictions: dict[FieldName, Prediction] = field(default_factory=dict)
     values: dict[MeasureName, dict[str, float]] = field(default_factory=dict)
@@ -94,7 +96,9 @@ def _take_labels(outcome: Outcome, field: FieldName, cases: Sequence[Case]) -> N
             guesses.append(classes.index(getattr(answer, field)))
             probabilities.append(_probabilities(answer, field))
     if rows:
-        known = None if any(each is None for each in probabilities) else np.array(probabilities)
+        missing = sum(each is None for each in probabilities)
+        outcome.without_probabilities = max(outcome.without_probabilities, missing)
+        known = None if missing else np.array(probabilities)
         outcome.rows[field] = rows
         outcome.predictions[field] = Prediction(np.eye(len(classes))[guesses], known, known)
 

@@ -13,7 +13,7 @@ from fintunnel.chinese import LABELS_ZH
 from fintunnel.rating_file import SCALES, RatedAnswer, Rating, RatingFile, RatingPair, Scale
 from fintunnel.wire import NewsAnalysis, ReportAnswer
 
-from fintunnel_training.comparison.asking import Plan
+from fintunnel_training.comparison.cases import Case
 from fintunnel_training.comparison.judging import MIN_ROWS
 from fintunnel_training.comparison.outcomes import Outcome
 from fintunnel_training.comparison.result import Estimate, Judges, People, Said
@@ -29,10 +29,10 @@ _VERDICTS = ("first", "equal", "second")
 _POINTS = {"first": 1.0, "equal": 0.5, "second": 0.0}
 
 
-def rated_pairs(wanted: Plan, first: Outcome, second: Outcome) -> list[RatingPair]:
-    """What both answered with text. Another run's other answers are other pairs."""
+def rated_pairs(cases: Sequence[Case], first: Outcome, second: Outcome) -> list[RatingPair]:
+    """Of `cases`, what both answered with text. Another run's other answers are other pairs."""
     pairs = []
-    for case in wanted.text:
+    for case in cases:
         answers = [outcome.answers.get(case.key) for outcome in (first, second)]
         shown = [_shown(answer) for answer in answers if answer is not None]
         if len(shown) == 2:
@@ -144,7 +144,7 @@ def _kappa_of_scale(ratings: Sequence[Rating], scale: Scale) -> float | None:
         for side, scores in (("first", rating.scores_first), ("second", rating.scores_second)):
             if scale in scores:
                 given.append((rating.rater, f"{rating.pair} {side}", scores[scale]))
-    return _mean_kappa(_by_rater(given), [1, 2, 3, 4, 5], weights="linear")[0]
+    return _mean_kappa(_by_rater(given), [1, 2, 3, 4, 5], weights="linear", least=4)[0]
 
 
 def _by_rater(given: Sequence[tuple[str, str, int]]) -> dict[str, dict[str, int]]:
@@ -154,8 +154,10 @@ def _by_rater(given: Sequence[tuple[str, str, int]]) -> dict[str, dict[str, int]
     return said
 
 
-def _mean_kappa(said: dict[str, dict[str, int]], labels: list[int], weights: str | None) -> tuple[float | None, int]:
-    """Cohen's kappa, mean over all pairs of raters who share at least two items, and how many items they share
+def _mean_kappa(
+    said: dict[str, dict[str, int]], labels: list[int], weights: str | None, least: int = 2
+) -> tuple[float | None, int]:
+    """Cohen's kappa, mean over all pairs of raters who share at least `least` items, and how many items they share
     together. None where no two of them do, or nobody ever differs from anybody in anything."""
     from sklearn.metrics import cohen_kappa_score
 
@@ -163,7 +165,7 @@ def _mean_kappa(said: dict[str, dict[str, int]], labels: list[int], weights: str
     items: set[str] = set()
     for one, other in combinations(sorted(said), 2):
         shared = sorted(said[one].keys() & said[other].keys())
-        if len(shared) < 2:
+        if len(shared) < least:
             continue
         answers: list[Floats] = [np.array([said[name][item] for item in shared]) for name in (one, other)]
         if len(set(np.concatenate(answers).tolist())) < 2:

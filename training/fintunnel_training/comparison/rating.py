@@ -41,11 +41,12 @@ def rate(pairs: Sequence[RatingPair], file: Path, *, port: int | None, browser: 
     if not pairs:
         raise DataError("没有可评的回答：要有两个系统都写出了文字（--texts 大于 0）")
     with RatingFile(file) as ratings:
-        ratings.add_pairs(pairs)
-    command = [sys.executable, "-m", "fintunnel_server.rate", str(file)]
+        ratings.show_only(pairs)
+    # -P: nothing is imported from the folder that happens to be the current one.
+    command = [sys.executable, "-P", "-m", "fintunnel_server.rate", str(file), "--until-stdin-closes"]
     command += ["--port", str(port)] if port is not None else []
     command += [] if browser else ["--no-browser"]
-    page = subprocess.Popen(command)
+    page = subprocess.Popen(command, stdin=subprocess.PIPE)
     try:
         status = page.wait()
     except KeyboardInterrupt:

@@ -35,7 +35,7 @@ def commands(
     card: Mapping[str, Any] | None, training: Path | None, systems: Sequence[StoredSystem], typed: Sequence[str]
 ) -> list[str]:
     """Oldest first, as far as card and adapters tell them; `typed`: the comparison's own."""
-    data = training.name if training is not None else "X.jsonl"
+    data = "X.jsonl" if training is None else training.name if training.is_absolute() else str(training)
     lines = []
     if card is not None and "num_samples" in card:
         options = {flag: card.get(name) for flag, name in _DATASET.items()}

@@ -149,7 +149,7 @@ def _running(url: str, *, with_base: bool) -> Source:
         check = client.check()
     names = [name for name in check.models if name != DEFAULT_MODEL_NAME]
     systems = [
-        _system(name, "base" if name == BASE_ADAPTER else "tuned", check.base, name, check.url, name)
+        _system(name, "base" if name == BASE_ADAPTER else "tuned", check.base, name, check.url, check.base, name)
         for name in sorted(names, key=lambda name: name != BASE_ADAPTER)
         if with_base or name != BASE_ADAPTER
     ]

@@ -11,29 +11,31 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from fintunnel_training.evaluation.arrays import Floats, Ints
 
 __all__ = ["RESAMPLES", "Interval", "Resampling", "Statistic", "block_numbers"]
 
 RESAMPLES = 1000
-_AT_ONCE = 250  # resamples: of thousands of rows' scores, all at once would take gigabytes
+_AT_ONCE = 100  # resamples: of thousands of rows' scores, all at once would take gigabytes
 
 
 @dataclass(frozen=True)
 class Statistic:
     """A measure as a function of sums over rows.
 
-    `by_block`: the sums of each block, shape (blocks, k); `of_sums`: from sums of shape (…, k) to values of shape (…).
+    `by_block`: the sums of each block, shape (blocks, k), sparse where most are 0; `of_sums`: from sums of shape
+    (…, k) to values of shape (…).
     """
 
-    by_block: Floats
+    by_block: Floats | csr_array
     of_sums: Callable[[Floats], Floats]
 
     @property
     def value(self) -> float:
         """Of all rows, each once; NaN where the measure has no meaning."""
-        return float(self.of_sums(self.by_block.sum(0)))
+        return float(self.of_sums(np.asarray(self.by_block.sum(axis=0)).ravel()))
 
     def of_draws(self, draws: Floats) -> Floats:
         """Of resamples: `draws`, shape (resamples, blocks), says how often each block was drawn."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array, hstack
 
 from fintunnel_training.evaluation.arrays import Floats, Ints
 from fintunnel_training.evaluation.bootstrap import Statistic
@@ -84,16 +85,16 @@ def mean_auc(truths: list[NDArray[np.bool_]], scores: list[Floats], blocks: Ints
         value: Floats = np.mean(areas, axis=0)
         return value
 
-    return Statistic(np.hstack(tables), mean)
+    return Statistic(hstack(tables, format="csr"), mean)
 
 
-def _score_counts(truth: NDArray[np.bool_], scores: Floats, blocks: Ints) -> Floats:
+def _score_counts(truth: NDArray[np.bool_], scores: Floats, blocks: Ints) -> csr_array:
     """How many true ones stand at each distinct score, in ascending order, and how many false ones: shape
-    (blocks, 2 x scores)."""
+    (blocks, 2 x scores), with as many entries as rows."""
     levels, place = np.unique(scores, return_inverse=True)
-    counts = np.zeros((int(blocks.max()) + 1, 2 * len(levels)))
-    np.add.at(counts, (blocks, place + np.where(truth, 0, len(levels))), 1.0)
-    return counts
+    columns = place + np.where(truth, 0, len(levels))
+    shape = (int(blocks.max()) + 1, 2 * len(levels))
+    return csr_array((np.ones(len(blocks)), (blocks, columns)), shape=shape)
 
 
 def calibration_error(truth: Ints, probabilities: Floats, blocks: Ints) -> Statistic:

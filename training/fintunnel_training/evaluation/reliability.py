@@ -15,6 +15,7 @@ from fintunnel_training.evaluation.arrays import Floats, Ints
 __all__ = ["BINS", "Measures", "confidence_bins", "measure", "reliability"]
 
 BINS = 10
+_TIE = 1e-9  # confidences that differ by less are one
 _EPSILON = 1e-6  # a probability below this, 0 included, counts as this: its logarithm has to be finite
 
 
@@ -39,8 +40,8 @@ def measure(probabilities: Floats, labels: Ints) -> Measures:
 
 def reliability(probabilities: Floats, labels: Ints) -> tuple[Floats, Floats, Floats]:
     """Mean confidence of the likeliest class, how often it was right, and the share of the rows, in each of at most
-    `BINS` bins of equal numbers of rows, from unsure to sure. With few rows a bin is noisy, and the error that sums
-    them up (ECE, Guo et al. 2017) is above 0 even for perfect probabilities."""
+    `BINS` bins of about equal numbers of rows, from unsure to sure. With few rows a bin is noisy, and the error that
+    sums them up (ECE, Guo et al. 2017) is above 0 even for perfect probabilities."""
     confidence = probabilities.max(1)
     right = (probabilities.argmax(1) == labels).astype(np.float64)
     bins = confidence_bins(confidence)
@@ -52,6 +53,10 @@ def reliability(probabilities: Floats, labels: Ints) -> tuple[Floats, Floats, Fl
 
 
 def confidence_bins(confidence: Floats) -> list[Ints]:
-    """The rows' numbers in at most `BINS` bins of equal numbers of rows, from unsure to sure."""
+    """The rows' numbers in at most `BINS` bins of about equal numbers of rows, from unsure to sure. Rows of one
+    confidence share a bin: their order means nothing."""
     order = np.argsort(confidence, kind="stable")
-    return [part for part in np.array_split(order, BINS) if len(part)]
+    ascending = confidence[order]
+    sizes = [len(part) for part in np.array_split(order, BINS)]
+    ends = {int(np.searchsorted(ascending, ascending[end - 1] + _TIE, "right")) for end in np.cumsum(sizes) if end}
+    return np.split(order, sorted(ends - {len(order)}))

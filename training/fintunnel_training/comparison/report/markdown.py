@@ -18,7 +18,7 @@ def table_markdown(result: ComparisonResult, language: Language) -> str:
     table = measure_table(result, say)
     head = [say("组", "group"), say("指标", "measure"), "n"]
     head += [
-        f"{system.name}（{say.kind(system.kind)}）" if language == "zh" else f"{system.name} ({system.kind})"
+        f"{system.name}（{say.kind(system.kind)}）" if language == "zh" else f"{system.name} ({say.kind(system.kind)})"
         for system in table.systems
     ]
     lines = [_caption(result, say), "", _line(head), _line(["---", "---", "---:", *["---:"] * len(table.systems)])]
