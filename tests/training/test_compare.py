@@ -18,7 +18,7 @@ from fintunnel_training.errors import DataError, OptionError
 from tests.client.deepseek_stand_in import KEY, DeepSeekStandIn, deepseek_stand_in
 from tests.instant_engine import InstantConversation, InstantEngine
 from tests.live_app import LiveApp, run_app
-from tests.training.comparison_rows import write, write_splits
+from tests.training.comparison_rows import news, report, write, write_splits
 
 pytestmark = pytest.mark.usefixtures("key")
 
@@ -89,6 +89,7 @@ def test_a_running_servers_models_are_compared_with_each_other_and_with_baseline
     assert measure(found, "form", "valid").systems["tuned"].value == 1
     assert measure(found, "form", "valid_free").systems["tuned"].value == 0  # its chat answers in prose
     assert measure(found, "reports", "figures_right").systems["tuned"].value == 0
+    assert "majority" not in measure(found, "reports", "citations_right").systems  # training has no report rows
     assert {"milliseconds", "completion_tokens"} <= {each.name for each in found.result.measures}
     against = {(each.name, each.against) for each in found.result.differences if each.group == "impact"}
     assert {("auc", "base"), ("auc", "best_baseline")} <= against
@@ -99,6 +100,17 @@ def test_a_running_servers_models_are_compared_with_each_other_and_with_baseline
     assert worse.verdict == "worse" and worse.second == "context_regression"
     assert [each.chosen for each in found.result.examples].count("drawn") == 14  # 8 news, 6 questions
     assert {answer.system for each in found.result.examples for answer in each.answers} == {"base", "tuned"}
+
+
+def test_citing_what_training_cites_most_is_the_baseline_of_citations(
+    app: LiveApp, cases: CaseFile, training: Path, tmp_path: Path
+) -> None:
+    write(training, [news(n, "train") for n in range(60)] + [report(n, "train") for n in (1, 2, 3)])
+    found = compare(cases, options(tmp_path, Choice(url=app.url)))
+    usual = measure(found, "reports", "citations_right").systems["majority"]
+    assert (usual.value, usual.rows) == (1, 4)  # of six questions two have nothing to cite
+    against = [each for each in found.result.differences if each.name == "citations_right"]
+    assert [each.second for each in against] == ["base", "majority"]
 
 
 def test_what_is_stored_is_not_asked_again_and_a_change_of_plan_asks_only_the_rest(

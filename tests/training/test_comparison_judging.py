@@ -146,7 +146,7 @@ def test_reliability_and_confusion_are_of_what_was_guessed() -> None:
     assert found.chance is not None and found.chance[0] < found.chance[1] < 0.2
     confusion = judge.confusion(sure, "impact")
     assert confusion is not None and confusion.counts == [[30, 0, 0]] * 3
-    drawn = Outcome("prior", is_baseline=True)
+    drawn = Outcome("prior")
     drawn.rows["impact"] = list(range(90))
     drawn.predictions["impact"] = Prediction(np.full((90, 3), 1 / 3), np.full((90, 3), 1 / 3), None)
     assert judge.confusion(drawn, "impact") is None  # shares are no counts

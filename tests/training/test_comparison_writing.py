@@ -24,6 +24,12 @@ def test_an_answer_is_right_by_its_figures(answer: str, right: bool) -> None:
     assert right_figures(answer, REFERENCE, SOURCE) == right
 
 
+def test_a_fall_is_no_rise_and_without_a_figure_there_is_nothing_to_compare() -> None:
+    assert right_figures("同比下降11.90%。", REFERENCE, SOURCE) is False
+    assert right_figures("11.90%", REFERENCE, SOURCE)
+    assert right_figures("不知道", "主要由于订单增加", SOURCE) is None
+
+
 def test_where_the_result_stands_in_the_passages_it_has_to_be_named() -> None:
     assert right_figures("净利润为39.03亿元。", "39.03亿元", SOURCE)
     assert not right_figures("净利润为435.61亿元。", "39.03亿元", SOURCE)

@@ -15,7 +15,7 @@ from fintunnel_training.evaluation.label_statistics import (
     pair_counts,
 )
 from fintunnel_training.evaluation.measures import accuracy, macro_f1, matthews, recalls, roc_auc
-from fintunnel_training.evaluation.reliability import measure
+from fintunnel_training.evaluation.reliability import measure, reliability
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, recall_score, roc_auc_score
 
 ROWS = 200
@@ -65,6 +65,16 @@ def test_the_calibration_error_is_the_one_that_calibration_minimises(judged: tup
     truth, probabilities, days = judged
     assert calibration_error(truth, probabilities, days).value == pytest.approx(measure(probabilities, truth).ece)
     assert brier(truth, probabilities, days).value == pytest.approx(measure(probabilities, truth).brier)
+
+
+def test_one_confidence_is_one_bin_whatever_the_order_of_the_rows() -> None:
+    """A constant guess, right for 45 % of the rows: by how much it is off does not depend on which rows come first."""
+    probabilities = np.tile([0.5, 0.3, 0.2], (200, 1))
+    days = np.zeros(200, dtype=np.int64)
+    for truth in (np.array([0] * 90 + [1] * 110), np.array([0, 1] * 90 + [1] * 20)):
+        assert calibration_error(truth, probabilities, days).value == pytest.approx(0.05)
+        confidence, right, share = reliability(probabilities, truth)
+        assert (confidence.tolist(), right.tolist(), share.tolist()) == ([0.5], [0.45], [1.0])
 
 
 def test_perfect_probabilities_err_as_much_as_chance_says() -> None:

@@ -215,7 +215,7 @@ def _baselines(cases: Sequence[Case], wanted: Plan, options: Options, remarks: l
         remarks.append(notes.NO_TRAINING_FILE)
         return [], 0
     training, validation = read_labelled(options.training)
-    outcomes = {name: Outcome(name, is_baseline=True) for name in BASELINES}
+    outcomes = {name: Outcome(name) for name in BASELINES}
     for name in FIELDS:
         asked = [(n, request) for n, request in labelled if getattr(cases[n], name) is not None]
         if not asked:

@@ -66,10 +66,7 @@ class Judge:
             estimates = {outcome.name: self._of_labels(outcome, field) for outcome in outcomes if field in outcome.rows}
             found += _measures(field, estimates)
         for group in _GROUPS:
-            found += _measures(
-                group,
-                {outcome.name: self._of_values(outcome, group) for outcome in outcomes if not outcome.is_baseline},
-            )
+            found += _measures(group, {outcome.name: self._of_values(outcome, group) for outcome in outcomes})
         return found
 
     def differences(self, tuned: Outcome, base: Outcome | None, baselines: Sequence[Outcome]) -> list[Difference]:

@@ -42,7 +42,6 @@ class Outcome:
     """
 
     name: str
-    is_baseline: bool = False
     answers: dict[str, NewsAnalysis | ReportAnswer] = field(default_factory=dict)
     asked: int = 0
     failed: int = 0
