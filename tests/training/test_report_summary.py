@@ -184,3 +184,16 @@ def test_two_tuned_models_are_told_apart() -> None:
     )
     text = said(result, "zh")
     assert f"影响程度 AUC：{TUNED} 0.652" in text and "影响程度 AUC：second 0.652" in text
+
+
+def test_a_gain_that_is_partly_calibration_says_so() -> None:
+    result = full()
+    base, tuned = result.systems[0], result.systems[1]
+    for before, after, told in ((False, True, True), (True, True, False), (False, False, False)):
+        systems = [
+            base.model_copy(update={"calibrated": before}),
+            tuned.model_copy(update={"calibrated": after}),
+            *result.systems[2:],
+        ]
+        text = said(result.model_copy(update={"systems": systems}), "zh")
+        assert ("有一部分来自校准" in text) == told

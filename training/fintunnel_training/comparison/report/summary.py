@@ -120,9 +120,17 @@ def _others(findings: Findings, tuned: System, say: Say) -> Iterator[str]:
         ]
         if groups:
             listed = say("；", "; ").join(groups)
+            base = findings.base_of(tuned.name)
+            # Both sides of the sentence below would be true without it, and their sum a wrong impression.
+            caveat = ""
+            if against == "base" and base is not None and tuned.calibrated and not base.calibrated:
+                caveat = say(
+                    "微调前的概率没有校准，Brier、ECE、准确率的差别有一部分来自校准。",
+                    " The base is not calibrated: part of the difference in Brier score, ECE and accuracy is that.",
+                )
             yield say(
-                f"其余指标{_THAN[against][0]}相比：{listed}。其余数字见“差异”。",
-                f"Other measures {_THAN[against][1]}: {listed}. Further figures stand under “Differences”.",
+                f"其余指标{_THAN[against][0]}相比：{listed}。其余数字见“差异”。{caveat}",
+                f"Other measures {_THAN[against][1]}: {listed}. Further figures stand under “Differences”.{caveat}",
             )
 
 
