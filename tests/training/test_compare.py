@@ -171,7 +171,8 @@ def test_a_server_that_goes_away_is_told_and_not_asked_for_everything_that_is_le
         found = compare(cases, options(tmp_path, Choice(url=app.url)))
     assert system(found, "base").answered == 51
     gone = system(found, "tuned")
-    assert gone.answered == 0 and gone.failure and "连不上" in gone.failure
+    assert gone.answered == 0 and gone.failure  # refused or broken off, whichever was faster
+    assert any("tuned 没有问完" in note for note, _ in found.result.notes)
     assert "tuned" not in measure(found, "form", "valid").systems  # what was not asked is no answer of bad form
 
 
