@@ -30,7 +30,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("full", "hostile"):
         for language in LANGUAGES:
             write_report(variant(name), folder / f"{name}-{language}", language=language, loss_curves={})
-    for name in ("cases_only", "few_rows", "failed_system"):
+    for name in ("cases_only", "few_rows"):
         write_report(variant(name), folder / f"{name}-zh", language="zh", loss_curves={})
     return folder
 
