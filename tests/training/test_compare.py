@@ -18,6 +18,7 @@ from fintunnel_training.errors import DataError, OptionError
 from tests.client.deepseek_stand_in import KEY, DeepSeekStandIn, deepseek_stand_in
 from tests.instant_engine import InstantConversation, InstantEngine
 from tests.live_app import LiveApp, run_app
+from tests.server.upstream_stand_in import Upstream, upstream_server
 from tests.training.comparison_rows import news, report, write, write_splits
 
 pytestmark = pytest.mark.usefixtures("key")
@@ -302,3 +303,32 @@ def test_two_machines_answers_make_one_report(
     assert [each.name for each in joined.result.systems][:3] == ["base", "tuned", "deepseek-flash"]
     assert all(each.answered == each.asked for each in joined.result.systems if each.kind != "baseline")
     assert len(hosted.bodies) > 0 and any("合并了 answers.sqlite" in note for note, _ in joined.result.notes)
+
+
+def test_a_model_behind_another_server_is_compared_with_its_base(cases: CaseFile, tmp_path: Path) -> None:
+    """Through a `fintunnel serve --upstream` of its own; news only, which that server's table can answer."""
+    with upstream_server(Upstream()) as upstream:
+        choice = Choice(upstream=(upstream.url, "tuned", "plain"))
+        file = CaseFile(None, None, [case for case in cases.cases if case.impact is not None][:6])
+        found = compare(file, options(tmp_path, choice, texts=2))
+    assert found.failures == {}
+    assert [(each.name, each.kind, each.answered) for each in found.result.systems[:2]] == [
+        ("base", "base", 6),
+        ("tuned", "tuned", 6),
+    ]
+    assert measure(found, "impact", "recall_high").systems["tuned"].value == 1  # it says "high" of everything
+
+
+def test_answers_that_cannot_be_kept_end_the_run(
+    app: LiveApp, engine: InstantEngine, cases: CaseFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is no fault of the model's, and the next system is not asked for what would be lost as well."""
+
+    def full(*_: object) -> None:
+        raise DataError("回答文件 answers.sqlite 无法使用：读写出错。请检查磁盘空间。")
+
+    monkeypatch.setattr(AnswerFile, "put", full)
+    with pytest.raises(DataError, match="^回答文件"):
+        compare(cases, options(tmp_path, Choice(url=app.url)))
+    asked_of_tuned = [prefix for prefix, adapter in engine.calls if adapter == "tuned"]
+    assert len(asked_of_tuned) < 20  # the app's own self-test, not 51 questions
