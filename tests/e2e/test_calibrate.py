@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from fintunnel_training.adapter import read_adapter
 from fintunnel_training.calibration.calibrate import calibrate_adapter
 from fintunnel_training.calibration.calibration_file import apply, read_calibration
+
+from tests.e2e.interrupting import interrupted_after_a_first_answer
 
 pytestmark = pytest.mark.e2e
 
@@ -43,15 +41,7 @@ def test_an_adapter_is_calibrated_by_a_server_of_its_own(tuned: Path, instructio
 def test_ctrl_c_stops_the_server_and_keeps_the_answers(tuned: Path, instructions: Path) -> None:
     cache = tuned.parent / ".tuned-calibration.sqlite"
     command = [sys.executable, "-m", "fintunnel", "calibrate", "--adapter", str(tuned), "--data", str(instructions)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8") as process:
-        assert process.stderr is not None
-        said = ""
-        deadline = time.monotonic() + 300
-        while not re.search(r" [1-9]\d*/\d+ \[", said):  # until the bar shows a first answer
-            assert time.monotonic() < deadline and process.poll() is None, said
-            said += process.stderr.read(1)
-        process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=120)
-    assert process.returncode == 130 and "已中断" in rest and "再运行同一条命令" in rest, rest
+    status, rest = interrupted_after_a_first_answer(command)
+    assert status == 130 and "已中断" in rest and "再运行同一条命令" in rest, rest
     assert "Traceback" not in rest
     assert cache.is_file() and not (tuned / "calibration.json").exists() and read_adapter(tuned) is not None

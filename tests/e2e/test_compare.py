@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from fintunnel_training.comparison.result import ComparisonResult
+
+from tests.e2e.interrupting import interrupted_after_a_first_answer
 
 pytestmark = pytest.mark.e2e
 
@@ -24,16 +24,8 @@ def test_an_interrupted_comparison_goes_on_and_ends_in_a_report(
     out = tmp_path / "comparison"
     command = [sys.executable, "-m", "fintunnel", "compare", "--data", str(instructions), "--adapter", str(adapter)]
     command += ["--out", str(out), "--rows", "4", "--texts", "1", "--resamples", "1000"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8") as process:
-        assert process.stderr is not None
-        said = ""
-        deadline = time.monotonic() + 300
-        while not re.search(r" [1-9]\d*/\d+ \[", said):  # until the bar shows a first answer
-            assert time.monotonic() < deadline and process.poll() is None, said
-            said += process.stderr.read(1)
-        process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=120)
-    assert process.returncode == 130 and "已中断" in rest and "再运行同一条命令" in rest, rest
+    status, rest = interrupted_after_a_first_answer(command)
+    assert status == 130 and "已中断" in rest and "再运行同一条命令" in rest, rest
     assert "Traceback" not in rest and not (out / "report.html").exists()
 
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600)

@@ -7,7 +7,7 @@ from typing import Any
 
 from fintunnel.rating import Scale
 from fintunnel.wire import Context, Figures, NewsRequest, Passage, ReportRequest
-from fintunnel_training.comparison.result import Answer, Estimate, Example, Judges, People, Training
+from fintunnel_training.comparison.result import Answer, Estimate, Example, People, RaterCounts, Training
 
 BASE, TUNED, HOSTED = "deepseek-7b-chat", "finance-lora", "deepseek-flash"
 AT = datetime(2025, 10, 17, 12, 30, tzinfo=UTC)
@@ -156,8 +156,8 @@ def people() -> People:
         pairs=20,
         ratings=40,
         raters=[
-            Judges(name="王老师", pairs=20, better=12, equal=5, worse=3),
-            Judges(name="李同学", pairs=20, better=10, equal=4, worse=6),
+            RaterCounts(name="王老师", pairs=20, better=12, equal=5, worse=3),
+            RaterCounts(name="李同学", pairs=20, better=10, equal=4, worse=6),
         ],
         win_rate=Estimate(value=0.66, low=0.54, high=0.77, rows=20),
         kappa=Estimate(value=0.41, low=0.12, high=0.68, rows=20),

@@ -114,7 +114,6 @@ def full(
         ],
         measures=measures,
         differences=_differences(overrides),
-        best_baseline={"impact": BASELINES[2], "direction": BASELINES[1]},
         reliability=[
             Reliability(
                 field=field,

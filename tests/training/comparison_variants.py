@@ -75,7 +75,6 @@ def variant(name: str) -> ComparisonResult:
                     ],
                     "differences": [d for d in result.differences if d.against == "base"],
                     "confusion": [c for c in result.confusion if c.system not in BASELINES],
-                    "best_baseline": {},
                 }
             )
         case "no_people":
@@ -112,7 +111,6 @@ def _without_labels(result: ComparisonResult) -> ComparisonResult:
             "differences": [],
             "reliability": [],
             "confusion": [],
-            "best_baseline": {},
         }
     )
 

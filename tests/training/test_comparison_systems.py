@@ -45,7 +45,7 @@ def test_adapters_of_two_bases_have_a_server_and_a_base_each(tmp_path: Path) -> 
     one, two = folder_of(tmp_path / "one"), folder_of(tmp_path / "two", "other/base")
     assert shown(sources(Choice(adapters=[str(one), str(two)]))) == [
         [("base", "some/base", "base"), ("one", "some/base", "one")],
-        [("base-2", "other/base", "base"), ("two", "other/base", "two")],
+        [("base", "other/base", "base"), ("two", "other/base", "two")],
     ]
 
 

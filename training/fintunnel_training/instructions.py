@@ -23,6 +23,7 @@ __all__ = [
     "parse_object",
     "parse_row",
     "read_instructions",
+    "read_objects",
     "split_paths",
 ]
 
@@ -70,26 +71,36 @@ def read_instructions(path: Path) -> InstructionFile:
     Raises:
         DataError: no such file, or a line that is not a row (with its number).
     """
+    raw, objects = read_objects(path, "指令集")
+    rows = [parse_row(row, where) for where, row in objects]
+    if not rows:
+        raise DataError(f"{path} 里没有任何一行数据")
+    sha256 = hashlib.sha256(raw).hexdigest()
+    edges, splits = _read_card(card_path(path), sha256)
+    return InstructionFile(rows, sha256, edges, splits)
+
+
+def read_objects(path: Path, what: str = "", hint: str = "") -> tuple[bytes, list[tuple[str, dict[str, Any]]]]:
+    """A JSONL file's bytes, and each of its objects with where it stands (file and line), for messages.
+
+    Args:
+        what, hint: in Chinese, what kind of file it is and what to add where it cannot be read.
+
+    Raises:
+        DataError: no such file, not UTF-8, or a line that is no JSON object.
+    """
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise DataError(f"无法读取指令集 {path}：{error.strerror}") from error
+        raise DataError(f"无法读取{what} {path}：{error.strerror}" + (f"。{hint}" if hint else "")) from error
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise DataError(f"{path} 第 {line} 行不是 UTF-8 编码") from error
     # Split on "\n" alone: str.splitlines would break rows at U+2028 and other marks that JSON allows inside.
-    rows = []
-    for row_number, row_text in enumerate(text.split("\n"), 1):
-        if row_text.strip():
-            where = f"{path} 第 {row_number} 行"
-            rows.append(parse_row(parse_object(row_text, where), where))
-    if not rows:
-        raise DataError(f"{path} 里没有任何一行数据")
-    sha256 = hashlib.sha256(raw).hexdigest()
-    edges, splits = _read_card(card_path(path), sha256)
-    return InstructionFile(rows, sha256, edges, splits)
+    lines = [(f"{path} 第 {number} 行", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    return raw, [(where, parse_object(line, where)) for where, line in lines]
 
 
 def parse_object(line: str, where: str) -> dict[str, Any]:

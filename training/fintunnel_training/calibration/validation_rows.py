@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from fintunnel_training.dataset.sources.records import BEIJING
 from fintunnel_training.errors import DataError
-from fintunnel_training.instructions import card_path, parse_object, parse_row, split_paths
+from fintunnel_training.instructions import card_path, parse_row, read_objects, split_paths
 
 __all__ = ["ValidationFile", "ValidationRow", "read_validation", "select", "validation_path"]
 
@@ -67,22 +67,8 @@ def read_validation(path: Path) -> ValidationFile:
         DataError: no such file; a row that is of another split, lacks its labels, or is not FinTunnel's (with its
             number); a card of another file.
     """
-    try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(
-            f"无法读取验证集 {path}：{error.strerror}。它由 fintunnel dataset build 写在训练集旁边。"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} 不是 UTF-8 编码") from error
-    # Split on "\n" alone: str.splitlines would break rows at U+2028 and other marks that JSON allows inside.
-    parsed = [
-        _validation_row(parse_object(line, where), where)
-        for number, line in enumerate(text.split("\n"), 1)
-        if line.strip()
-        for where in [f"{path} 第 {number} 行"]
-    ]
+    raw, objects = read_objects(path, "验证集", "它由 fintunnel dataset build 写在训练集旁边。")
+    parsed = [_validation_row(row, where) for where, row in objects]
     rows = sorted((row for row in parsed if row is not None), key=lambda row: row.at)
     sha256 = hashlib.sha256(raw).hexdigest()
     return ValidationFile(path, sha256, rows, _card_edges(path, sha256))

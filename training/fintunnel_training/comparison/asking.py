@@ -85,8 +85,7 @@ def ask_all(found: Sequence[Source], wanted: Plan, answers: AnswerFile) -> dict[
     systems = [system for source in found for system in source.systems]
     for system in systems:
         answers.put_system(system.stored)
-    done = {system.name: sum(len(_known(system, asked, cases, answers)) for asked, cases in wanted.by_way().items())
-            for system in systems}  # fmt: skip
+    done = {system.stored.fingerprint: _count_known(system, wanted, answers) for system in systems}
     failures: dict[str, str] = {}
     with tqdm(
         total=wanted.count * len(systems),
@@ -98,7 +97,7 @@ def ask_all(found: Sequence[Source], wanted: Plan, answers: AnswerFile) -> dict[
     ) as bar:
         try:
             for source in found:
-                waiting = [system for system in source.systems if done[system.name] < wanted.count]
+                waiting = [system for system in source.systems if done[system.stored.fingerprint] < wanted.count]
                 if waiting:
                     _ask_source(source, waiting, wanted, answers, bar.update, bar.set_postfix_str, failures)
         except BaseException:
@@ -125,7 +124,7 @@ def _ask_source(
         raise  # the answer file: what is asked could not be kept
     except FinTunnelError as error:
         for system in waiting:
-            if any(len(_known(system, asked, cases, answers)) < len(cases) for asked, cases in wanted.by_way().items()):
+            if _count_known(system, wanted, answers) < wanted.count:
                 failures.setdefault(system.stored.fingerprint, str(error))
 
 
@@ -158,6 +157,10 @@ def _known(system: System, asked: Asked, cases: Sequence[Case], answers: AnswerF
 
 class _GaveUpError(Exception):
     """Leaves the client's loop."""
+
+
+def _count_known(system: System, wanted: Plan, answers: AnswerFile) -> int:
+    return sum(len(_known(system, asked, cases, answers)) for asked, cases in wanted.by_way().items())
 
 
 @dataclass

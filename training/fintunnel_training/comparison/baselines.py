@@ -19,11 +19,10 @@ from pydantic import BaseModel, ValidationError
 from fintunnel_training.calibration.scaling import fit_scaling, scale
 from fintunnel_training.comparison.result import FieldName
 from fintunnel_training.dataset.sources.records import BEIJING
-from fintunnel_training.errors import DataError
 from fintunnel_training.evaluation.arrays import Floats, Ints
 from fintunnel_training.evaluation.baseline_models import market_regression, text_classifier
 from fintunnel_training.evaluation.features import Known, TextFeatures, market_features
-from fintunnel_training.instructions import InstructionRow, parse_object, parse_row, split_paths
+from fintunnel_training.instructions import InstructionRow, parse_object, parse_row, read_objects, split_paths
 
 __all__ = ["BASELINES", "FIELDS", "LabelledNews", "Prediction", "predict", "read_labelled", "usual_citations"]
 
@@ -68,17 +67,8 @@ def read_labelled(training: Path) -> tuple[list[LabelledNews], list[LabelledNews
 
 def _rows(path: Path) -> Iterator[tuple[dict[str, Any], InstructionRow]]:
     """Each row as it stands, and parsed."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"无法读取 {path}：{error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} 不是 UTF-8 编码") from error
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            where = f"{path} 第 {number} 行"
-            row = parse_object(line, where)
-            yield row, parse_row(row, where)
+    for where, row in read_objects(path)[1]:
+        yield row, parse_row(row, where)
 
 
 def _read(path: Path) -> list[LabelledNews]:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fintunnel_training.dataset.sources.records import BEIJING
 from fintunnel_training.errors import DataError
-from fintunnel_training.instructions import card_path, parse_object, parse_row, split_paths
+from fintunnel_training.instructions import card_path, parse_object, parse_row, read_objects, split_paths
 
 __all__ = ["Case", "CaseFile", "cases_of", "draw", "read_cases", "cases_path", "training_path"]
 
@@ -100,26 +100,14 @@ def read_cases(path: Path) -> CaseFile:
     Raises:
         DataError: no such file, a row that is neither (with its number), or one that a model was trained on.
     """
-    try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"无法读取 {path}：{error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} 不是 UTF-8 编码") from error
+    raw, objects = read_objects(path)
     cases: dict[str, Case] = {}
-    rows = 0
-    # Split on "\n" alone: str.splitlines would break rows at U+2028 and other marks that JSON allows inside.
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            where = f"{path} 第 {number} 行"
-            row = parse_object(line, where)
-            case = _of_dataset(row, where) if "instruction" in row else _own(row, where)
-            cases.setdefault(case.key, case)
-            rows += 1
+    for where, row in objects:
+        case = _of_dataset(row, where) if "instruction" in row else _own(row, where)
+        cases.setdefault(case.key, case)
     if not cases:
         raise DataError(f"{path} 里没有任何一行数据")
-    return CaseFile(path, hashlib.sha256(raw).hexdigest(), list(cases.values()), rows - len(cases), _card(path))
+    return CaseFile(path, hashlib.sha256(raw).hexdigest(), list(cases.values()), len(objects) - len(cases), _card(path))
 
 
 def cases_of(headlines: Sequence[str]) -> CaseFile:

@@ -120,7 +120,6 @@ def compare(cases: CaseFile, options: Options) -> Found:
         + [System(name=outcome.name, kind="baseline") for outcome in baselines],
         measures=judge.measures(everyone),
         differences=[each for outcome, base in tuned for each in judge.differences(outcome, base, baselines)],
-        best_baseline=judge.best_baselines(baselines),
         reliability=_present(judge.reliability(outcome, name) for name in FIELDS for outcome in everyone),
         confusion=_present(judge.confusion(outcome, name) for name in FIELDS for outcome in everyone),
         examples=examples(wanted, outcomes, tuned[0][0] if tuned else None, options.seed),
@@ -195,7 +194,7 @@ def _chosen(cases: CaseFile, rows: int | None) -> tuple[list[Case], list[Said]]:
 
 
 def _shown(systems: Sequence[StoredSystem]) -> list[StoredSystem]:
-    """The base first. Names that joined files have in common are told apart."""
+    """The base first. Names that two bases, servers or joined files have in common are told apart."""
     names: dict[str, int] = {}
     shown = []
     for system in sorted(systems, key=lambda system: _ORDER.get(system.kind, 3)):

@@ -45,7 +45,6 @@ _COMPARED: tuple[MeasureName, ...] = ("macro_f1", "mcc", "accuracy", "auc", "bri
 _COMPARED_TEXTS: tuple[MeasureName, ...] = (
     *_GROUPS["reports"], "valid", "valid_free", "repetition", "foreign_characters",
 )  # fmt: skip
-_DECIDES: dict[FieldName, MeasureName] = {"impact": "auc", "direction": "macro_f1"}  # which baseline is the best one
 
 
 @dataclass(frozen=True)
@@ -90,10 +89,6 @@ class Judge:
                     if baseline.values.get(name)  # there is one at most
                 ]
         return [difference for difference in found if difference is not None]
-
-    def best_baselines(self, baselines: Sequence[Outcome]) -> dict[FieldName, str]:
-        best = {field: self._best(baselines, field, name) for field, name in _DECIDES.items()}
-        return {field: outcome.name for field, outcome in best.items() if outcome is not None}
 
     def reliability(self, outcome: Outcome, field: FieldName) -> Reliability | None:
         prediction = outcome.predictions.get(field)

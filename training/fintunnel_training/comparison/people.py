@@ -16,7 +16,7 @@ from fintunnel.wire import NewsAnalysis, ReportAnswer
 from fintunnel_training.comparison.cases import Case
 from fintunnel_training.comparison.judging import MIN_ROWS
 from fintunnel_training.comparison.outcomes import Outcome
-from fintunnel_training.comparison.result import Estimate, Judges, People, Said
+from fintunnel_training.comparison.result import Estimate, People, RaterCounts, Said
 from fintunnel_training.evaluation.arrays import Floats
 from fintunnel_training.evaluation.bootstrap import Resampling
 from fintunnel_training.evaluation.label_statistics import mean_of
@@ -88,11 +88,11 @@ def _shown(answer: NewsAnalysis | ReportAnswer) -> RatedAnswer:
     return RatedAnswer(lines=lines, text=answer.rationale or "")
 
 
-def _raters(ratings: Sequence[Rating]) -> list[Judges]:
+def _raters(ratings: Sequence[Rating]) -> list[RaterCounts]:
     names = sorted({rating.rater for rating in ratings})
     said = {name: [rating.verdict for rating in ratings if rating.rater == name] for name in names}
     return [
-        Judges(
+        RaterCounts(
             name=name,
             pairs=len(verdicts),
             better=verdicts.count("first"),

@@ -22,7 +22,7 @@ __all__ = [
     "Estimate",
     "Example",
     "FieldName",
-    "Judges",
+    "RaterCounts",
     "Measure",
     "MeasureName",
     "People",
@@ -225,7 +225,7 @@ class Training(_Record):
     splits: dict[str, str]
 
 
-class Judges(_Record):
+class RaterCounts(_Record):
     """One rater: how many pairs, and how often each verdict, seen from `People.first`."""
 
     name: str
@@ -247,7 +247,7 @@ class People(_Record):
     second: str
     pairs: int
     ratings: int
-    raters: list[Judges]
+    raters: list[RaterCounts]
     win_rate: Estimate
     kappa: Estimate
     scales: dict[Scale, dict[str, Estimate]]
@@ -270,7 +270,6 @@ class ComparisonResult(_Record):
     systems: list[System]
     measures: list[Measure]
     differences: list[Difference]
-    best_baseline: dict[FieldName, str]
     reliability: list[Reliability]
     confusion: list[Confusion]
     examples: list[Example]

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def sources(choice: Choice) -> list[Source]:
         found.append(_running(choice.url, with_base=choice.with_base))
     if choice.hosted:
         found.append(_hosted())
-    return _named_apart(found)
+    return found
 
 
 def _local(choice: Choice) -> Iterator[Source]:
@@ -194,27 +194,6 @@ def _named(given: Sequence[str]) -> dict[str, Path]:
             )
         named[name] = Path(folder)
     return named
-
-
-def _named_apart(found: list[Source]) -> list[Source]:
-    """Systems of two sources may bear one name."""
-    seen: set[str] = set()
-    sources = []
-    for source in found:
-        systems = []
-        for system in source.systems:
-            name, number = system.name, 2
-            while name in seen:
-                name, number = f"{system.name}-{number}", number + 1
-            seen.add(name)
-            systems.append(System(_renamed(system.stored, name), system.adapter))
-        sources.append(Source(systems, source.open))
-    return sources
-
-
-def _renamed(stored: StoredSystem, name: str) -> StoredSystem:
-    training = None if stored.training is None else stored.training.model_copy(update={"system": name})
-    return replace(stored, name=name, training=training)
 
 
 def _as_trained(manifest: Manifest | None) -> Quantization:

@@ -36,7 +36,6 @@ def with_baseline_names(result: ComparisonResult, say: Say) -> ComparisonResult:
                 for each in result.measures
             ],
             "differences": [each.model_copy(update={"second": name(each.second)}) for each in result.differences],
-            "best_baseline": {field: name(system) for field, system in result.best_baseline.items()},
             "reliability": [each.model_copy(update={"system": name(each.system)}) for each in result.reliability],
             "confusion": [each.model_copy(update={"system": name(each.system)}) for each in result.confusion],
         }
