@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fintunnel_training.comparison.cases import CaseFile, read_cases
 
+from tests.client.deepseek_stand_in import KEY, DeepSeekStandIn, deepseek_stand_in
 from tests.training.calibration_rows import EDGES, write_rows
+from tests.training.comparison_rows import write_splits
 from tests.training.finished_adapter import BASE, bare_adapter
 
 
@@ -34,3 +38,24 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINTUNNEL_API_KEY", "right-key")
+
+
+# --- a comparison: its splits, and the hosted API ---
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Path:
+    return write_splits(tmp_path)
+
+
+@pytest.fixture
+def cases(training: Path) -> CaseFile:
+    return read_cases(training.with_name("i.test.jsonl"))
+
+
+@pytest.fixture
+def hosted(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeepSeekStandIn]:
+    with deepseek_stand_in() as state:
+        monkeypatch.setenv("DEEPSEEK_BASE_URL", state.url)
+        monkeypatch.setenv("DEEPSEEK_API_KEY", KEY)
+        yield state
