@@ -75,7 +75,7 @@ class Dockerfile:
         return [stage for stage in stages if stage in wanted]
 
     def image(self, build_arguments: Mapping[str, str]) -> list[Step]:
-        """All steps that make the last stage's image, its bases' first; without the stages that are only copied from."""
+        """All steps that make the last stage's image, its bases' first; without stages that are only copied from."""
         needed = {stage.name: stage for stage in self.needed(build_arguments)}
         line = [list(needed.values())[-1]]
         while line[0].base in needed:

@@ -74,7 +74,9 @@ def try_image(trial: Trial, resolve: Mapping[str, str], say: Callable[[str], Non
         say(f"health check: status {healthy}")
         began = time.monotonic()
         answer = _analyze(url, key)
-        say(f"{time.monotonic() - began:6.1f} s  /analyze: {answer['model']}, {answer['impact']}, {answer['direction']}")
+        say(
+            f"{time.monotonic() - began:6.1f} s  /analyze: {answer['model']}, {answer['impact']}, {answer['direction']}"
+        )
         began = time.monotonic()
         server.send_signal(signal.Signals[trial.stop_signal])
         status = server.wait(_STOP_SECONDS)

@@ -2,8 +2,8 @@
 
     python -m tools.replay_dockerfile --variant cpu --build-arg TORCH_INDEX_URL=
 
-A clean virtual environment of this Python stands for the Python image, a scratch folder for the image's files: absolute
-paths in COPY, RUN, ENV and WORKDIR lead into it. What needs root is listed, not replayed. After the build the image's own
+A clean virtual environment of this Python stands for the Python image, a scratch folder for the image's files:
+absolute paths in COPY, RUN, ENV and WORKDIR lead into it. What needs root is listed, not replayed. After the build the image's own
 command is tried (`tools.image_trial`). The exit status is 0 if all of that worked. Not on Windows.
 """
 
@@ -60,7 +60,8 @@ class Image:
 
     def trial(self) -> Trial:
         entry, command, check = (
-            exec_form(self.settings.get(name, "[]").rpartition("CMD ")[2]) for name in ("ENTRYPOINT", "CMD", "HEALTHCHECK")
+            exec_form(self.settings.get(name, "[]").rpartition("CMD ")[2])
+            for name in ("ENTRYPOINT", "CMD", "HEALTHCHECK")
         )
         home = self.path("/home/fintunnel")
         return Trial(
@@ -173,7 +174,7 @@ def _run(command: str, image: Image, arguments: Mapping[str, str]) -> None:
     done = subprocess.run(
         ["sh", "-ec", image.inside(command)],
         cwd=image.path("."),
-        env=image.variables(outside) | arguments,
+        env={**image.variables(outside), **arguments},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=False,
     )  # fmt: skip
     if done.returncode != 0:
