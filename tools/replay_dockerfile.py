@@ -3,8 +3,8 @@
     python -m tools.replay_dockerfile --variant cpu --build-arg TORCH_INDEX_URL=
 
 A clean virtual environment of this Python stands for the Python image, a scratch folder for the image's files:
-absolute paths in COPY, RUN, ENV and WORKDIR lead into it. What needs root is listed, not replayed. After the build the image's own
-command is tried (`tools.image_trial`). The exit status is 0 if all of that worked. Not on Windows.
+absolute paths in COPY, RUN, ENV and WORKDIR lead into it. What needs root is listed, not replayed. After the build
+the image's own command is tried (`tools.image_trial`). The exit status is 0 if all of that worked. Not on Windows.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def shares(before: list[int], after: list[int]) -> list[int]:
 def scale(folder: Path) -> Iterator[Scale]:
     """All of it ready."""
     with ExitStack() as stack:
-        upstream = stack.enter_context(upstream_server(QuotingUpstream(drip=0.02)))
+        upstream = stack.enter_context(upstream_server(QuotingUpstream(drip=0.05)))
         made = Scale(upstream, [], None, folder)  # type: ignore[arg-type]  # comes below
         stack.callback(made.stop)
         made.replicas += [made.start(number) for number in (0, 1)]

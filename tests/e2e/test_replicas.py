@@ -36,7 +36,7 @@ def running(shared: Scale) -> Scale:
     for number in (0, 1):
         if not shared.is_alive(number):
             shared.start_again(number)
-    shared.upstream.drip = 0.02
+    shared.upstream.drip = 0.05
     return shared
 
 
