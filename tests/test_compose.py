@@ -1,0 +1,216 @@
+"""compose.yaml: every reference leads somewhere, and the same processes work here in the same environment."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fintunnel import DeepSeekClient, Done, NewsAnalysis, ServerFailure
+from fintunnel.local_server import LocalServer
+
+from tests.balancer import balancer, haproxy
+from tests.compose_file import MissingVariable, interpolated, load, started
+from tools.dockerfile import Dockerfile
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+KEY = "compose-key-0123456789"
+UPS = {"alone": ["app"], "scale": ["balancer"], "monitor": ["prometheus", "grafana"]}
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    return load(ROOT / "compose.yaml", {"FINTUNNEL_API_KEY": KEY})
+
+
+@pytest.fixture(scope="module")
+def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return dict(compose["services"])
+
+
+def test_interpolation_is_composes() -> None:
+    assert interpolated("${A:-x}${A-y}${B:-${C}}${B-z}", {"A": "", "C": "c"}) == "xcz"
+    with pytest.raises(MissingVariable, match="set it"):
+        interpolated("${A:?set it}", {"A": ""})
+
+
+def test_without_a_key_nothing_starts_and_the_message_says_what_to_do() -> None:
+    for environment in ({}, {"FINTUNNEL_API_KEY": ""}):
+        with pytest.raises(MissingVariable, match=r"FINTUNNEL_API_KEY.*\.env.*openssl rand"):
+            load(ROOT / "compose.yaml", environment)
+
+
+def test_the_key_is_all_that_has_to_be_set_and_stands_on_no_command_line(services: dict[str, dict[str, Any]]) -> None:
+    holders = {name for name, service in services.items() if KEY in json.dumps(service.get("environment", {}))}
+    assert holders == {"app", "replica-1", "replica-2", "vllm"}
+    for service in services.values():
+        assert KEY not in json.dumps([service.get("command"), service.get("healthcheck"), service.get("build")])
+
+
+def test_each_profile_starts_what_it_should(services: dict[str, dict[str, Any]], compose: dict[str, Any]) -> None:
+    assert started(compose, UPS["alone"]) == {"app"}
+    assert started(compose, UPS["scale"]) == {"balancer", "replica-1", "replica-2", "vllm"}
+    assert started(compose, UPS["monitor"]) == {"prometheus", "grafana"}
+    profiles = {name: service.get("profiles") for name, service in services.items()}
+    assert [name for name, given in profiles.items() if given is None] == ["app"]
+    for profile in ("scale", "monitor"):
+        assert {name for name, given in profiles.items() if given == [profile]} == started(compose, UPS[profile])
+
+
+def test_ports_are_this_machines_own_and_collide_in_no_profile(services: dict[str, dict[str, Any]]) -> None:
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in published)
+    outside = [port.split(":")[1] for port in published]
+    assert len(set(outside)) == len(outside) == 4
+    assert not any("ports" in services[name] for name in ("replica-1", "replica-2", "vllm"))
+
+
+def test_images_are_pinned_and_builds_are_variants_of_the_dockerfile(services: dict[str, dict[str, Any]]) -> None:
+    dockerfile = Dockerfile.read(ROOT / "Dockerfile")
+    for service in services.values():
+        _, _, tag = service["image"].partition(":")
+        assert tag and tag != "latest"
+        if "build" not in service:
+            assert re.fullmatch(r"v?\d+\.\d+(\.\d+)?", tag)
+            continue
+        given = service["build"]["args"]
+        stages = dockerfile.needed(given)
+        accepted = {step.arguments.partition("=")[0] for stage in stages for step in stage.steps if step.name == "ARG"}
+        assert set(given) <= accepted | set(dockerfile.arguments)
+        assert tag == given["VARIANT"]
+
+
+def test_what_is_mounted_exists_or_is_declared(compose: dict[str, Any], services: dict[str, dict[str, Any]]) -> None:
+    used = set()
+    for service in services.values():
+        for volume in service.get("volumes", []):
+            source, target, *mode = volume.split(":")
+            assert target.startswith("/")
+            if not source.startswith("."):
+                used.add(source)
+                continue
+            assert mode == ["ro"]
+            assert source == "./models" or (ROOT / source).exists(), source
+        for secret in service.get("secrets", []):
+            assert secret in compose["secrets"]
+        for name in service.get("depends_on", {}):
+            assert name in services
+    assert used == set(compose["volumes"])
+
+
+def test_those_that_are_waited_for_to_be_healthy_have_a_check(services: dict[str, dict[str, Any]]) -> None:
+    own_image = {name for name, service in services.items() if "build" in service}  # its check is in the Dockerfile
+    for service in services.values():
+        for name, how in service.get("depends_on", {}).items():
+            assert how["condition"] in ("service_started", "service_healthy")
+            assert how["condition"] == "service_started" or "healthcheck" in services[name] or name in own_image
+    assert {name for name, service in services.items() if "healthcheck" not in service} == own_image
+
+
+def test_containers_get_no_rights_and_time_to_finish(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        assert service["security_opt"] == ["no-new-privileges:true"] and service["restart"] == "unless-stopped"
+        assert service.get("cap_drop") == (None if name == "vllm" else ["ALL"])
+        # Compose cannot hand a secret from the environment to a container that is read-only.
+        assert not (service.get("read_only") and service.get("secrets"))
+        drain = service.get("environment", {}).get("FINTUNNEL_DRAIN_SECONDS")
+        if drain is not None:
+            # Afterwards: 3 s for telling, 5 s for connections (fintunnel_server.running.server).
+            assert int(service["stop_grace_period"].removesuffix("s")) >= drain + 8
+    assert all(services[name]["read_only"] for name in ("app", "balancer", "replica-1", "replica-2"))
+
+
+def test_replicas_and_vllm_speak_of_the_same_models(services: dict[str, dict[str, Any]]) -> None:
+    vllm, replica = services["vllm"], services["replica-1"]
+    assert replica == services["replica-2"]
+    options = dict(word.split("=", 1) for word in replica["command"] if "=" in word)
+    assert options["--upstream"] == "http://vllm:8000"
+    name, _, folder = vllm["command"][vllm["command"].index("--lora-modules") + 1].partition("=")
+    assert (options["--upstream-model"], options["--adapter"]) == (name, folder)
+    assert f"--model={options['--upstream-base']}" in vllm["command"]
+    mounted = [volume.split(":")[1] for volume in vllm["volumes"]]
+    assert folder.rsplit("/", 1)[0] in mounted and replica["volumes"][0] in vllm["volumes"]
+    assert replica["environment"]["FINTUNNEL_UPSTREAM_API_KEY"] == vllm["environment"]["VLLM_API_KEY"] == KEY
+
+
+# --- the same processes on loopback -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scaled(
+    services: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The balancer's URL and the upstream's process."""
+    haproxy()
+    folder = tmp_path_factory.mktemp("compose")
+    base = next(word.split("=")[1] for word in services["vllm"]["command"] if word.startswith("--model="))
+    cards = [{"id": "analyst", "max_model_len": 2048, "parent": base}, {"id": base, "max_model_len": 2048}]
+    key = services["vllm"]["environment"]["VLLM_API_KEY"]
+    with ExitStack() as stack:
+        command = [sys.executable, "-m", "tests.serve_upstream", json.dumps(cards), key]
+        vllm = stack.enter_context(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8"))
+        stack.callback(vllm.kill)
+        assert vllm.stdout is not None
+        vllm_url = vllm.stdout.readline().strip()
+        replicas = {}
+        for name in ("replica-1", "replica-2"):
+            environment = {key: str(value) for key, value in services[name]["environment"].items()}
+            # No adapter folder here.
+            command = [
+                word.replace("http://vllm:8000", vllm_url)
+                for word in services[name]["command"]
+                if not word.startswith("--adapter=")
+            ]
+            replica = LocalServer(command, log=folder / f"{name}.log", environment=environment)
+            stack.callback(replica.stop)
+            replicas[f"{name}:8000"] = replica
+        for replica in replicas.values():
+            replica.wait_until_ready(60)
+        asked = services["balancer"]["environment"]
+        addresses = {variable: f"127.0.0.1:{replicas[asked[variable]].port}" for variable in ("REPLICA_1", "REPLICA_2")}
+        yield stack.enter_context(balancer(folder, addresses)).url, vllm
+
+
+def test_the_balancers_configuration_is_valid(services: dict[str, dict[str, Any]]) -> None:
+    environment = services["balancer"]["environment"]
+    words = set(re.findall(r'"\$\{(\w+)\}"', (DEPLOY / "haproxy.cfg").read_text(encoding="utf-8")))
+    assert words == set(environment)
+    # The names that Docker resolves there are unknown here.
+    here = {name: value.replace("replica-", "127.0.0.") for name, value in environment.items()}
+    done = subprocess.run(
+        [haproxy(), "-c", "-f", str(DEPLOY / "haproxy.cfg")], env=here, capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == 0 and "[WARNING]" not in done.stderr, done.stderr
+
+
+def test_plain_batch_and_stream_through_the_balancer(scaled: tuple[str, subprocess.Popen[str]]) -> None:
+    url, _ = scaled
+    with DeepSeekClient(backend="finetuned", url=url, api_key=KEY, timeout=30) as client:
+        analysis = client.analyze("美联储宣布加息25个基点")
+        assert (analysis.impact, analysis.rationale, analysis.model.adapter) == ("high", "利率上行。", "analyst")
+        assert client.analyze("美联储宣布加息25个基点", adapter="base").model.adapter is None
+        many = client.analyze_many([f"第{number}条：美联储宣布加息" for number in range(6)])
+        assert len(many) == 6 and all(isinstance(each, NewsAnalysis) for each in many)
+        *_, last = client.stream("美联储宣布加息25个基点")
+        assert isinstance(last, Done) and last.analysis.rationale == "利率上行。"
+    refused = httpx.post(f"{url}/analyze", json={}, trust_env=False)
+    assert refused.status_code == 401
+
+
+def test_an_upstream_that_goes_while_all_runs_is_told(scaled: tuple[str, subprocess.Popen[str]]) -> None:
+    """Last in this file that asks `scaled`."""
+    url, upstream = scaled
+    upstream.kill()
+    upstream.wait()
+    with DeepSeekClient(backend="finetuned", url=url, api_key=KEY, timeout=10, max_retries=0) as client:
+        with pytest.raises(ServerFailure, match="上游模型服务|没有可用的服务副本") as raised:
+            client.analyze("美联储宣布加息25个基点")
+    assert raised.value.status == 503
