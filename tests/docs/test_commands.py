@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,13 +65,18 @@ class Reader:
         if re.search(r"127\.0\.0\.1|FINTUNNEL_URL|from fintunnel|fintunnel (check|analyze|chat|mcp)|openai", text):
             variables |= {"FINTUNNEL_URL": self.server.url, "FINTUNNEL_API_KEY": "the-server-has-none"}
             text = text.replace("http://127.0.0.1:8000", self.server.url)
-        done = subprocess.run(
+        process = subprocess.Popen(
             _interpreter(block.language, text),
-            cwd=self.folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
-            errors="replace", check=False, timeout=_SECONDS,
+            cwd=self.folder, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            encoding="utf-8", errors="replace", start_new_session=True,
         )  # fmt: skip
-        output = done.stdout + done.stderr
-        assert done.returncode == 0, f"{block} ended with {done.returncode}:\n{text}\n{output[-3000:]}"
+        try:
+            output, _ = process.communicate(timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGTERM)  # the commands that the shell runs, and servers that they started
+            output, _ = process.communicate()
+            pytest.fail(f"{block} did not end in {_SECONDS} seconds:\n{text}\n{output[-3000:]}")
+        assert process.returncode == 0, f"{block} ended with {process.returncode}:\n{text}\n{output[-3000:]}"
         assert "Traceback" not in output
         return output
 
