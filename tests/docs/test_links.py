@@ -14,12 +14,9 @@ from tests.built_package import ROOT, tracked_files
 from tests.markdown_page import read_page, slug
 
 REPOSITORY: str = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
-OWNER_AND_NAME = REPOSITORY.removeprefix("https://github.com/")
-# The repository's address is made from pyproject.toml's; these are what may be made of it.
-OF_THE_REPOSITORY = {
-    f"https://colab.research.google.com/github/{OWNER_AND_NAME}/blob/main/colab_launch.ipynb",
-    f"{REPOSITORY}/security/advisories/new",
-}
+_NAME = REPOSITORY.removeprefix("https://github.com/")
+# The one address of the repository that a document may hold.
+COLAB = f"https://colab.research.google.com/github/{_NAME}/blob/main/colab_launch.ipynb"
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
@@ -84,7 +81,7 @@ def test_the_repositorys_own_address_is_pyprojects() -> None:
     """A link to another place of it would still show main to whoever reads an older version."""
     own = [link for link in links() if link.target.lower().startswith(REPOSITORY.lower())]
     colab = [link for link in links() if "colab.research.google.com/github/" in link.target]
-    assert {link.target for link in own + colab} <= OF_THE_REPOSITORY
+    assert {link.target for link in own + colab} <= {COLAB}
 
 
 def test_how_many_there_are(capsys: pytest.CaptureFixture[str]) -> None:
