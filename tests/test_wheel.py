@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,15 +55,17 @@ class Environment:
     python: Path
     folder: Path
 
-    def run(self, *arguments: str, seconds: float = 120, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, seconds: float = 120, variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         return subprocess.run(
-            [str(self.python), *arguments], cwd=self.folder, env={**kept, "PYTHONUTF8": "1", **variables},
+            [str(self.python), *arguments], cwd=self.folder, env={**kept, "PYTHONUTF8": "1", **(variables or {})},
             capture_output=True, encoding="utf-8", check=False, timeout=seconds,
         )  # fmt: skip
 
     def fintunnel(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return self.run("-m", "fintunnel", *arguments, **variables)
+        return self.run("-m", "fintunnel", *arguments, variables=variables)
 
     def done(self, *arguments: str, seconds: float = 120) -> str:
         """What `fintunnel` printed, once it has succeeded."""
@@ -146,7 +148,7 @@ def test_http2(installed: Callable[..., Environment], tmp_path: Path) -> None:
     )
     with http2_server(good_body("finetuned")) as server:
         server.ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-        asked = installed("http2").run("-c", code, server.url, SSL_CERT_FILE=str(tmp_path / "ca.pem"))
+        asked = installed("http2").run("-c", code, server.url, variables={"SSL_CERT_FILE": str(tmp_path / "ca.pem")})
         assert asked.returncode == 0, asked.stderr
         assert server.paths == ["/analyze"]
 
@@ -165,7 +167,7 @@ async def ask():
 asyncio.run(ask())
 """
     told = {"FINTUNNEL_BACKEND": "finetuned", "FINTUNNEL_URL": live_app.url, "FINTUNNEL_API_KEY": "right-key"}
-    asked = installed("mcp").run("-c", code, HEADLINE, **told)
+    asked = installed("mcp").run("-c", code, HEADLINE, variables=told)
     assert asked.stdout.strip() == "False", asked.stdout + asked.stderr
 
 
