@@ -1,4 +1,4 @@
-"""The workflow, as far as it can be checked without GitHub: what it names exists, what it says in bash works."""
+"""The workflows, as far as they can be checked without GitHub: what they name exists, what they say in bash works."""
 
 from __future__ import annotations
 
@@ -11,19 +11,31 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import fintunnel
 import pytest
 import yaml
 
+from tests.built_package import copy_of_tracked_files
+
 ROOT = Path(__file__).parents[1]
-WORKFLOW = ROOT / ".github" / "workflows" / "checks.yml"
+FOLDER = ROOT / ".github" / "workflows"
+TRIGGERS = {
+    "checks": {"push", "pull_request"},
+    "thorough": {"schedule", "workflow_dispatch"},
+    "package": {"push"},
+}
 IN_BOTH = "examples in both PowerShells"
+
+
+def load(name: str) -> dict[Any, Any]:
+    loaded = yaml.safe_load((FOLDER / f"{name}.yml").read_text(encoding="utf-8"))
+    assert isinstance(loaded, dict)
+    return loaded
 
 
 @pytest.fixture(scope="module")
 def workflow() -> dict[Any, Any]:
-    loaded = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
-    assert isinstance(loaded, dict)
-    return loaded
+    return load("checks")
 
 
 def steps_of(workflow: dict[Any, Any], job: str) -> list[dict[str, Any]]:
@@ -34,23 +46,60 @@ def scripts(workflow: dict[Any, Any], job: str) -> list[str]:
     return [step["run"] for step in steps_of(workflow, job) if "run" in step]
 
 
-def test_it_may_only_read_and_knows_no_secrets(workflow: dict[Any, Any]) -> None:
-    assert workflow["permissions"] == {"contents": "read"}
+def test_these_are_all() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {f"{name}.yml" for name in TRIGGERS}
+
+
+@pytest.mark.parametrize("name", TRIGGERS)
+def test_it_may_only_read_and_knows_no_secrets(name: str) -> None:
+    workflow = load(name)
+    assert workflow["name"] == name and workflow["permissions"] == {"contents": "read"}
     assert not any("permissions" in job for job in workflow["jobs"].values())
-    assert "secrets." not in WORKFLOW.read_text(encoding="utf-8")
-    assert set(workflow[True]) == {"push", "pull_request"}  # YAML reads the word `on` as true
+    assert "secrets." not in (FOLDER / f"{name}.yml").read_text(encoding="utf-8")
+    assert set(workflow[True]) == TRIGGERS[name]  # YAML reads the word `on` as true
 
 
-def test_both_jobs_take_the_code_and_python_and_have_an_end(workflow: dict[Any, Any]) -> None:
-    assert set(workflow["jobs"]) == {"linux", "windows"}
-    for name, job in workflow["jobs"].items():
-        used = [step["uses"] for step in steps_of(workflow, name) if "uses" in step]
-        assert [action.split("@")[0] for action in used] == ["actions/checkout", "actions/setup-python"]
+@pytest.mark.parametrize("name", TRIGGERS)
+def test_every_job_takes_the_code_and_python_and_has_an_end(name: str) -> None:
+    for job in load(name)["jobs"].values():
+        used = [step["uses"] for step in job["steps"] if "uses" in step]
+        assert [action.split("@")[0] for action in used][:2] == ["actions/checkout", "actions/setup-python"]
         assert all(re.fullmatch(r"\S+@v\d+", action) for action in used)
-        (python,) = (step["with"] for step in steps_of(workflow, name) if "with" in step)
-        assert python == {"python-version": "3.11"}  # a string: the number 3.10 would be 3.1
+        python = next(step["with"] for step in job["steps"] if step.get("uses", "").startswith("actions/setup-python"))
+        # A string: the number 3.10 would be 3.1.
+        assert python == {"python-version": "3.11", "cache": "pip", "cache-dependency-path": "constraints.txt"}
         assert job["timeout-minutes"] > 0
+
+
+def test_the_jobs_of_every_push(workflow: dict[Any, Any]) -> None:
+    assert set(workflow["jobs"]) == {"linux", "windows"}
     assert workflow["jobs"]["windows"]["runs-on"] == "windows-latest"
+
+
+def test_once_a_week_everything_runs() -> None:
+    (job,) = load("thorough")["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["python run.py test --all"]
+    assert job["env"] == {"FINTUNNEL_REQUIRE_BROWSER": "1"}  # as .ci/run has it
+
+
+@pytest.mark.skipif(os.name == "nt" or not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize("tag", [f"v{fintunnel.__version__}", "v99.0.0"])
+def test_a_tag_that_is_the_version_builds_both_packages(tmp_path: Path, tag: str) -> None:
+    workflow = load("package")
+    assert workflow[True]["push"] == {"tags": ["v*"]}
+    commands = scripts(workflow, "build")
+    assert commands[0] == "python -m pip install -c constraints.txt hatchling"  # the tests have it
+    assert steps_of(workflow, "build")[-1]["with"]["path"] == "dist/"
+    tree = copy_of_tracked_files(tmp_path / "tree")
+    environment = {**os.environ, "GITHUB_REF_NAME": tag}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", "\n".join(commands[1:])],
+        env=environment, cwd=tree, capture_output=True, encoding="utf-8", check=False, timeout=60,
+    )  # fmt: skip
+    right = tag == f"v{fintunnel.__version__}"
+    assert (done.returncode == 0) == right, done.stderr
+    assert len(list(tree.glob("dist/*"))) == (2 if right else 0)
 
 
 def test_linux_runs_what_a_person_runs(workflow: dict[Any, Any]) -> None:
