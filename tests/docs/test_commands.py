@@ -21,7 +21,7 @@ import pytest
 from fintunnel.local_server import LocalServer
 from fintunnel_training.dataset.sources.sample_database import build_sample_database
 
-from tests.docs.markdown import ROOT, Block, blocks_of, documents
+from tests.docs.markdown_page import ROOT, Block, documents, read_page
 
 _SHORTER = {
     "fintunnel dataset build": "--num-samples 40",
@@ -34,7 +34,7 @@ _SERVE = "fintunnel serve --adapter models/analyst"
 """the one that answers the other commands"""
 _SECONDS = 240
 
-_ALL = [block for path in documents() for block in blocks_of(path)]
+_ALL = [block for path in documents() for block in read_page(path).blocks]
 _COMMANDS = [block for block in _ALL if block.is_command]
 _RUN = list({block.text: block for block in reversed(_COMMANDS) if block.not_run is None}.values())[::-1]
 """what stands in two documents is run once"""

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tests.built_package import ROOT, tracked_files
-from tests.markdown_page import read_page, slug
+from tests.docs.markdown_page import read_page, slug
 
 REPOSITORY: str = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
 _NAME = REPOSITORY.removeprefix("https://github.com/")
