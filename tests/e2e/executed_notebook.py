@@ -99,8 +99,8 @@ def execute(folder: Path, monkeypatch: pytest.MonkeyPatch, form: dict[str, objec
 
 
 def _keep(executed: Executed) -> None:
-    """Where FINTUNNEL_KEEP_NOTEBOOK names a folder: the executed notebook and its cells' times, to be looked at."""
-    if place := os.environ.get("FINTUNNEL_KEEP_NOTEBOOK"):
+    """Where EXECUTED_NOTEBOOK_DIR names a folder: the executed notebook and its cells' times, to be looked at."""
+    if place := os.environ.get("EXECUTED_NOTEBOOK_DIR"):
         lines = [f"{name}, {seconds:.1f}" for name, seconds in executed.seconds.items()]
         lines.append(f"total, {sum(executed.seconds.values()):.1f}")
         Path(place).mkdir(parents=True, exist_ok=True)

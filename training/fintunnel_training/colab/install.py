@@ -2,9 +2,9 @@
 
 Runs before anything is installed: standard library only.
 
-What stays is not a fixed list. torch and what is built with it stay because they fit the driver and each other. Whatever
-else this kernel has loaded already stays because another version would need a restart, or come in halves. Everything
-else (pyarrow, transformers, …) may change: the work runs in processes of its own, which load the new ones.
+What stays is not a fixed list. torch and what is built with it stay because they fit the driver and each other.
+Whatever else this kernel has loaded already stays because another version would need a restart, or come in halves.
+Everything else (pyarrow, transformers, …) may change: the work runs in processes of its own, which load the new ones.
 """
 
 from __future__ import annotations

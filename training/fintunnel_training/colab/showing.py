@@ -63,11 +63,12 @@ class LivePicture:
     """A picture in the cell that follows a file which another process writes anew from time to time."""
 
     def __init__(self, file: Path, until_then: str) -> None:
-        from IPython.display import display
+        from IPython.display import DisplayHandle
 
         self._file = file
         self._shown = 0  # modification time, nanoseconds
-        self._display: Any = display({"text/plain": until_then}, raw=True, display_id=True)
+        self._display: Any = DisplayHandle()
+        self._display.display({"text/plain": until_then}, raw=True)
 
     def update(self) -> None:
         try:
