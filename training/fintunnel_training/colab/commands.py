@@ -1,6 +1,6 @@
 """Commands in a cell: shown as a person would type them, then run with their output as it comes.
 
-IPython's own `!command` gives an interrupted command a twentieth of a second; a training needs longer to save its
+IPython's own `!command` gives an interrupted command a few tenths of a second; a training needs longer to save its
 checkpoint. Uses the standard library alone: pip runs through here too.
 """
 
