@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from fintunnel_training.colab.failure import CellError
 from fintunnel_training.colab.form import checked
 from fintunnel_training.colab.launch import Launch
 from fintunnel_training.colab.places import Places, copy_folder, find_places
-from fintunnel_training.colab.server import NotebookServer
+from fintunnel_training.colab.server import NotebookServer, end_left_behind
 from fintunnel_training.colab.showing import Table
 from fintunnel_training.qlora.evidence import TrainingInfo
 
@@ -131,6 +134,8 @@ class TestSecrets:
         assert len(first.api_key) >= 32
         assert not first.own_api_key
         assert first.api_key not in capsys.readouterr().out
+        monkeypatch.setenv("FINTUNNEL_API_KEY", first.api_key)  # as serving leaves it for curl
+        assert not keys.read_keys().own_api_key
 
     def test_step_before_them_says_so(self, here: Places) -> None:
         with pytest.raises(CellError, match="第 5 节"):
@@ -315,6 +320,24 @@ class TestServer:
     def test_asking_before_serving_says_so(self, here: Places, step: str) -> None:
         with pytest.raises(CellError, match="第 13 节"):
             getattr(_ready(here), step)()
+
+    @pytest.mark.skipif(os.name == "nt", reason="the notebook is for Colab's Linux")
+    def test_server_of_a_killed_kernel_is_ended(
+        self, monkeypatch: pytest.MonkeyPatch, here: Places, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(here.work)
+        command = [sys.executable, "-c", "import time; time.sleep(60)", "serve"]
+        folders = (str(here.work), str(here.folder))
+        mine, others = (subprocess.Popen(command, env={**os.environ, "NOTEBOOK_FOLDER": folder}) for folder in folders)
+        try:
+            end_left_behind()
+            mine.wait(10)
+            assert others.poll() is None
+        finally:
+            for process in (mine, others):
+                process.kill()
+                process.wait()
+        assert f"进程 {mine.pid}" in capsys.readouterr().out
 
     def test_running_everything_leaves_the_server_alone(self, here: Places, capsys: pytest.CaptureFixture[str]) -> None:
         class Running:

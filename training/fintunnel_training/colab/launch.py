@@ -12,7 +12,7 @@ from fintunnel_training.colab.failure import CellError
 from fintunnel_training.colab.form import checked
 from fintunnel_training.colab.keys import Keys, read_keys
 from fintunnel_training.colab.places import find_places
-from fintunnel_training.colab.server import NotebookServer
+from fintunnel_training.colab.server import NotebookServer, end_left_behind
 from fintunnel_training.export.archive import ZIP_NAME
 
 __all__ = ["Launch"]
@@ -110,3 +110,4 @@ class Launch:
     def _end_server(self) -> None:
         if self._server is not None:
             self._server.stop()
+        end_left_behind()

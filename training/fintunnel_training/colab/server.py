@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 from fintunnel.connection_file import FILE_NAME, read_connection
@@ -21,14 +22,15 @@ from fintunnel_training.colab.keys import Keys
 from fintunnel_training.colab.places import Places
 from fintunnel_training.colab.training import base_for
 
-__all__ = ["NotebookServer"]
+__all__ = ["NotebookServer", "end_left_behind"]
 
+_MARK = "NOTEBOOK_FOLDER"  # in a server's environment: whose it is
 _END_SECONDS = 60.0  # more than it gives running requests
 _LOCAL_ONLY = "只在本机，笔记本里可以问；从自己的电脑访问，"
 
 
 class NotebookServer:
-    """One server at most; it ends with the kernel, and one that an earlier kernel left behind ends first."""
+    """One server, which ends with the kernel."""
 
     def __init__(self, form: Form, places: Places, keys: Keys) -> None:
         self._form = form
@@ -47,12 +49,11 @@ class NotebookServer:
         """
         if not (self._places.saved / MANIFEST).is_file():
             raise CellError("还没有训练好的适配器：请先运行第 9 节。")
-        self.stop()
-        self._end_left_behind()
         tunnel, why_not = self._tunnel()
         log = self._places.work / "server.log"
         command = ["--base", base_for(self._form), "--adapter", str(self._places.saved), *tunnel]
         variables = {**self._keys.ngrok, **self._keys.hub, "FINTUNNEL_API_KEY": self._keys.api_key}
+        variables[_MARK] = str(Path.cwd())
         self._server = LocalServer(command, log=log, environment=variables)
         sys.stdout.write(f"进程 {self._server.process.pid}：{self._server.url}，日志 {log}\n")
         try:
@@ -115,15 +116,16 @@ class NotebookServer:
             raise CellError("公开的服务要有你自己知道的密钥：请设好 FINTUNNEL_API_KEY，再运行第 5 节和这一格。")
         return ["--tunnel", "ngrok", "--no-page", "--connection-file", str(self._places.folder / FILE_NAME)], ""
 
-    def _end_left_behind(self) -> None:
-        """A kernel that was killed leaves its server, and with it the GPU's memory taken: end those of this adapter."""
-        for process in psutil.process_iter(["cmdline"]):
-            command = process.info["cmdline"] or []
-            if {"fintunnel", "serve", str(self._places.saved)} <= {*command}:
+
+def end_left_behind() -> None:
+    """A server that nobody here knows any more holds the GPU's memory: end those that were started from this folder,
+    with another form, or by a kernel that was killed."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # another user's, or it has ended meanwhile
+            if process.environ().get(_MARK) == str(Path.cwd()) and "serve" in process.cmdline():
                 sys.stdout.write(f"停掉上次留下的服务（进程 {process.pid}）\n")
-                with suppress(psutil.Error):  # it has ended meanwhile
-                    process.terminate()
-                    process.wait(_END_SECONDS)
+                process.terminate()
+                process.wait(_END_SECONDS)
 
 
 def _follow(server: LocalServer) -> Callable[[], None]:
