@@ -32,7 +32,7 @@ _SHORT_RUN: dict[str, object] = {
     "CALIBRATE": False,
     "LEARNING_RATE": 0.01,  # so that three steps are enough to see in the answers
     "MAX_STEPS": 3,
-    "COMPARE_ROWS": 2,
+    "COMPARE_ROWS": 2,  # labels alone: a text takes seconds, and the headline's are asked for below
     "FOLDER": "result",
     "WORK": "work",  # as on Colab: training writes here, and what is to stay goes to FOLDER
     "USE_NGROK": True,  # without a token: says so, and serves this machine alone
@@ -149,7 +149,6 @@ def test_notebook_runs_from_database_to_answers(monkeypatch: pytest.MonkeyPatch,
     assert not list((tmp_path / "result").rglob("*.copying"))
     assert not (tmp_path / "work" / "adapter-training").exists()
 
-    assert "微调前（base）" in shown["compare"][0]["text/html"]
     assert "<iframe sandbox srcdoc=" in shown["compare"][-1]["text/html"]
     assert (tmp_path / "result" / "comparison" / "report.html").is_file()
     with zipfile.ZipFile(tmp_path / "result" / "qlora_weights.zip") as archive:

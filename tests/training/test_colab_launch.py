@@ -21,6 +21,7 @@ from fintunnel_training.colab.server import NotebookServer, end_left_behind
 from fintunnel_training.colab.showing import Table
 from fintunnel_training.qlora.evidence import TrainingInfo
 
+from tests.training import comparison_results
 from tests.training.colab_runtime import Colab, form, on_colab
 from tests.training.finished_adapter import bare_adapter
 
@@ -289,6 +290,18 @@ class TestEvidence:
         assert colab.downloaded == []
         _launch(here).download()
         assert colab.downloaded == [str(here.folder / "qlora_weights.zip")]
+
+    def test_one_question_is_shown_before_and_after(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        shown: list[Table] = []
+        monkeypatch.setattr(evidence, "show", shown.append)
+        result = comparison_results.full()
+        evidence._show_example(result)
+        assert [row[0] for row in shown[0].rows] == [
+            f"微调前（{comparison_results.BASE}）",
+            f"微调后（{comparison_results.TUNED}）",
+        ]
+        texts = {answer.text for example in result.examples for answer in example.answers}
+        assert {row[2] for row in shown[0].rows} <= texts
 
     def test_texts_of_models_are_no_html(self) -> None:
         assert "<script>" not in Table("<script>", ("",), [("<script>alert(1)</script>",)])._repr_html_()

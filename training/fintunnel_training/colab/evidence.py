@@ -87,7 +87,7 @@ def compare(form: Form, places: Places, keys: Keys) -> None:
     here, kept = places.work / "comparison", places.folder / "comparison"
     if kept.is_dir() and not here.is_dir():
         copy_folder(kept, here)
-    texts = max(1, form.compare_rows // _TEXTS_SHARE)
+    texts = form.compare_rows // _TEXTS_SHARE
     questions = ["--cases", form.headline]
     if split_paths(places.instructions)["test"].is_file():
         questions = ["--data", str(places.instructions), "--rows", str(form.compare_rows), "--texts", str(texts)]
@@ -120,20 +120,20 @@ def _result(file: Path) -> ComparisonResult:
 
 def _show_example(result: ComparisonResult) -> None:
     """The first question that was answered in words, by the base and the tuned model side by side."""
-    models = [system.name for system in result.systems if system.kind in ("base", "tuned")]
+    models = {
+        system.name: f"{'微调前' if system.kind == 'base' else '微调后'}（{system.name}）"
+        for system in result.systems
+        if system.kind in ("base", "tuned")
+    }
     for example in result.examples:
         answers = {answer.system: answer for answer in example.answers if answer.system in models}
         if len(answers) < 2 or not all(answer.text for answer in answers.values()):
             continue
         request = example.request
         asked = request.text if isinstance(request, NewsRequest) else request.question
-        rows = [(_shown_name(name), _labels(answers[name]), answers[name].text or "") for name in models]
+        rows = [(models[name], _labels(answer), answer.text or "") for name, answer in answers.items()]
         show(Table(f"同一个问题，微调前后：{asked}", ("", "标签或引用", "文字"), rows))
         return
-
-
-def _shown_name(system: str) -> str:
-    return "微调前（base）" if system == "base" else f"微调后（{system}）"
 
 
 def _labels(answer: Answer) -> str:
