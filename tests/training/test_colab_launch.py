@@ -21,8 +21,9 @@ from fintunnel_training.colab.server import NotebookServer, end_left_behind
 from fintunnel_training.colab.showing import Table
 from fintunnel_training.qlora.evidence import TrainingInfo
 
-from tests.training import comparison_results
 from tests.training.colab_runtime import Colab, form, on_colab
+from tests.training.comparison_parts import BASE, TUNED
+from tests.training.comparison_results import full
 from tests.training.finished_adapter import bare_adapter
 
 _EMBEDDED = BaseInfo(
@@ -294,11 +295,11 @@ class TestEvidence:
     def test_one_question_is_shown_before_and_after(self, monkeypatch: pytest.MonkeyPatch) -> None:
         shown: list[Table] = []
         monkeypatch.setattr(evidence, "show", shown.append)
-        result = comparison_results.full()
+        result = full()
         evidence._show_example(result)
         assert [row[0] for row in shown[0].rows] == [
-            f"微调前（{comparison_results.BASE}）",
-            f"微调后（{comparison_results.TUNED}）",
+            f"微调前（{BASE}）",
+            f"微调后（{TUNED}）",
         ]
         texts = {answer.text for example in result.examples for answer in example.answers}
         assert {row[2] for row in shown[0].rows} <= texts
