@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -78,8 +78,11 @@ class LocalServer:
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows: for CTRL_BREAK
             )
 
-    def wait_until_ready(self, timeout: float = 1800.0) -> Self:
+    def wait_until_ready(self, timeout: float = 1800.0, meanwhile: Callable[[], None] = lambda: None) -> Self:
         """Wait until the model has answered its self-test.
+
+        Args:
+            meanwhile: called a few times a second, and once at the end: to show what has come to the log.
 
         Raises:
             ConnectionFailed: the server ended, or was not ready in `timeout` seconds; with its last lines.
@@ -87,10 +90,13 @@ class LocalServer:
         deadline = time.monotonic() + timeout
         with httpx.Client(trust_env=False, timeout=5.0) as http:
             while time.monotonic() < deadline:
+                meanwhile()
                 if self.process.poll() is not None:
+                    meanwhile()
                     raise ConnectionFailed(f"服务没有启动起来（退出码 {self.process.returncode}）：\n{self.tail()}")
                 try:
                     if http.get(f"{self.url}/ready").is_success:
+                        meanwhile()
                         return self
                 except httpx.TransportError:
                     pass  # not listening yet, or still loading

@@ -1,0 +1,71 @@
+"""What Colab has and a test's machine lacks: the module `google.colab`."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+__all__ = ["Colab", "form", "on_colab"]
+
+
+class Colab:
+    """`google.colab` as the notebook uses it. `refuse_drive`: what mounting raises."""
+
+    def __init__(self, secrets: dict[str, str] | None = None, uploads: dict[str, bytes] | None = None) -> None:
+        self.secrets = secrets or {}
+        self.uploads = uploads or {}
+        self.mounted: list[str] = []
+        self.downloaded: list[str] = []
+        self.refuse_drive: Exception | None = None
+
+    def mount(self, place: str) -> None:
+        if self.refuse_drive is not None:
+            raise self.refuse_drive
+        self.mounted.append(place)
+
+    def upload(self) -> dict[str, bytes]:
+        for name, content in self.uploads.items():
+            Path(name).write_bytes(content)
+        return self.uploads
+
+
+def on_colab(monkeypatch: pytest.MonkeyPatch, colab: Colab) -> Colab:
+    absent = type("SecretNotFoundError", (Exception,), {})
+
+    def get(name: str) -> str:
+        if name not in colab.secrets:
+            raise absent(name)
+        return colab.secrets[name]
+
+    module = types.ModuleType("google.colab")
+    module.userdata = types.SimpleNamespace(get=get, SecretNotFoundError=absent)  # type: ignore[attr-defined]
+    module.drive = types.SimpleNamespace(mount=colab.mount)  # type: ignore[attr-defined]
+    module.files = types.SimpleNamespace(upload=colab.upload, download=colab.downloaded.append)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
+    monkeypatch.setitem(sys.modules, "google.colab", module)
+    return colab
+
+
+def form(**changes: object) -> dict[str, object]:
+    """The notebook's form, with some fields filled in otherwise."""
+    return {
+        "data": "sample",
+        "base": "embedded",
+        "num_samples": 20,
+        "epochs": 3.0,
+        "max_steps": 0,
+        "batch_size": 4,
+        "max_length": 512,
+        "learning_rate": 2e-4,
+        "calibrate": True,
+        "compare_rows": 4,
+        "headline": "美联储宣布加息25个基点",
+        "download": True,
+        "use_ngrok": False,
+        "folder": "",
+        "work": "",
+        **changes,
+    }
