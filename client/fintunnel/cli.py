@@ -7,9 +7,11 @@ import sys
 import threading
 import traceback
 from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated
 
 import typer
 
+from fintunnel import __version__
 from fintunnel.commands.analyze import analyze
 from fintunnel.commands.chat import chat
 from fintunnel.commands.check import check
@@ -46,6 +48,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="把财经消息数据库变成自己的金融分析模型，并用一个环境变量接入你的智能体。",
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fintunnel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[  # noqa: ARG001 - its callback acts on it
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="版本")
+    ] = False,
+) -> None: ...
 
 
 app.command("analyze")(analyze)

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import fintunnel
 import pytest
 from fintunnel.cli import main
 from fintunnel.errors import ConnectionFailed, FinTunnelError
@@ -72,6 +73,11 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("dataset", "train", "serve", "analyze", "mcp"))
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"fintunnel {fintunnel.__version__}\n"
 
 
 def test_chinese_comes_out_as_utf8_on_a_gbk_console(tmp_path: Path) -> None:
