@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ import psutil
 from fintunnel.local_server import free_port
 
 from bench.serving.headlines import Headlines, read_headlines
-from bench.serving.measure import Cell, measure, warm_up
+from bench.serving.measure import Cell, Requests, measure, warm_up
 from bench.serving.peers import FinTunnel, Form, Mode
 from bench.serving.processes import ServerProcess
 
@@ -119,9 +119,7 @@ def compare(ways: list[Way], mode: Mode, headlines: Headlines, arguments: argpar
         say(f"{other} / {against}: {statistics.median(ratios):.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})")
 
 
-def timed(
-    way: Way, mode: Mode, requests: Callable[[int], object], arguments: argparse.Namespace
-) -> tuple[Cell, list[float]]:
+def timed(way: Way, mode: Mode, requests: Requests, arguments: argparse.Namespace) -> tuple[Cell, list[float]]:
     """The cell, and milliseconds of processor time a request took in the replicas, the balancer and the callers."""
     parts = [way.replicas, way.balancer, [psutil.Process()]]
     before = [processor_seconds(part) for part in parts]
