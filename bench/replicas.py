@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -55,9 +56,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if not hasattr(os, "sched_setaffinity"):
         parser.error("needs Linux: each process is given a core")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers end with this
     with tempfile.TemporaryDirectory(prefix="fintunnel-bench-") as folder, ExitStack() as started:
         ways, cores = start(arguments.config, Path(folder), started)
-        say(f"{len(cores)} cores: {', '.join(f'{part} on {core}' for part, core in cores.items())}")
+        say(f"cores: {', '.join(f'{part} on {core}' for part, core in cores.items())}")
         headlines = read_headlines(None, 200, lambda messages: len(str(messages)), most_tokens=4000)
         for mode in arguments.modes:
             compare(ways, mode, headlines, arguments)

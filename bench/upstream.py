@@ -13,6 +13,7 @@ our own engine out, and with it what that keeps of a GPU's memory.
 from __future__ import annotations
 
 import argparse
+import signal
 import statistics
 import sys
 import tempfile
@@ -34,6 +35,7 @@ from bench.serving.processes import ServerProcess
 
 def main() -> None:
     arguments = parsed()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers end with this
     with tempfile.TemporaryDirectory(prefix="fintunnel-bench-") as name, ExitStack() as started:
         folder = Path(name)
         if arguments.shape != "embedded":
