@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from bench.cost import Machine, Tokens, counted, hosted_per_1000, machine_per_1000, table, tokens_of
 
 TOKENS = Tokens(instruction=100, request=50, answer=60, rationale=40)
