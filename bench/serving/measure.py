@@ -13,7 +13,7 @@ from fintunnel.wire import NewsRequest
 from bench.serving.load import Load, Request, closed_loop
 from bench.serving.peers import Answer, Mode, Peer
 
-__all__ = ["Cell", "measure", "percentile", "warm_up"]
+__all__ = ["Cell", "Requests", "measure", "percentile", "warm_up"]
 
 Requests = Callable[[int], NewsRequest]
 

@@ -14,7 +14,7 @@ from fintunnel_training.dataset.sources.sample_database import build_sample_data
 from bench.random_base import SHAPES, random_base
 from run import DEMO_TRAINING
 
-__all__ = ["Served", "merge", "random_shape", "trained"]
+__all__ = ["Served", "merge", "random_shape", "sample_instructions", "trained"]
 
 _RANK = 8
 
@@ -32,11 +32,17 @@ class Served:
         return resolve_base(self.base).path
 
 
-def trained(folder: Path) -> Served:
-    """A short adapter of the embedded base, as `python run.py demo` trains it."""
-    data, adapter = folder / "instructions.jsonl", folder / "adapter"
+def sample_instructions(folder: Path) -> Path:
+    """300 instruction rows of the sample database."""
+    data = folder / "instructions.jsonl"
     build_sample_database(folder / "sample.db")
     _fintunnel("dataset", "build", "--db", str(folder / "sample.db"), "--out", str(data), "--num-samples", "300")
+    return data
+
+
+def trained(folder: Path) -> Served:
+    """A short adapter of the embedded base, as `python run.py demo` trains it."""
+    data, adapter = sample_instructions(folder), folder / "adapter"
     _fintunnel("train", "--data", str(data), "--base", "embedded", "--out", str(adapter), *DEMO_TRAINING)
     return Served("embedded", adapter, verified=True)
 
