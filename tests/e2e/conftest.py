@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fintunnel_training.base import LoadedBase, load_base
+from fintunnel_training.embedded import embedded_folder
 
 # A few real steps of a small batch: seconds.
 SHORT_TRAINING = (
@@ -43,3 +44,24 @@ def adapter(instructions: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="session")
 def embedded() -> LoadedBase:
     return load_base("embedded")
+
+
+@pytest.fixture(scope="session")
+def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corner of the embedded base as a local folder: its tokenizer, 2 of its 30 layers, 64 of its 576 channels."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    whole, _ = embedded_folder()
+    out = tmp_path_factory.mktemp("bases") / "corner"
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 32}
+    counts = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+    config = AutoConfig.from_pretrained(whole, **sizes, **counts)
+    weights = AutoModelForCausalLM.from_pretrained(whole, dtype=torch.bfloat16).state_dict()
+    corner = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    corner.load_state_dict(
+        {name: weights[name][tuple(map(slice, part.shape))] for name, part in corner.state_dict().items()}
+    )
+    corner.save_pretrained(out)
+    AutoTokenizer.from_pretrained(whole).save_pretrained(out)
+    return out
