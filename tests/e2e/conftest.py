@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from fintunnel_training.base import LoadedBase, load_base
 from fintunnel_training.embedded import embedded_folder
 
@@ -23,21 +25,36 @@ def fintunnel(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="session")
-def instructions(sample_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("data") / "instructions.jsonl"
-    built = fintunnel("dataset", "build", "--db", str(sample_database), "--out", str(out), "--num-samples", "40")
-    assert built.returncode == 0, built.stderr
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of pytest-xdist have in common; without them this process's own."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def instructions(sample_database: Path, whole_run: Path) -> Path:
+    """Built by the first worker that needs it."""
+    out = whole_run / "data" / "instructions.jsonl"
+    with FileLock(whole_run / "instructions.lock"):
+        if not out.is_file():
+            out.parent.mkdir()
+            built = fintunnel(
+                "dataset", "build", "--db", str(sample_database), "--out", str(out), "--num-samples", "40"
+            )
+            assert built.returncode == 0, built.stderr
     return out
 
 
 @pytest.fixture(scope="session")
-def adapter(instructions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter of a few real NF4 steps on the embedded base."""
-    out = tmp_path_factory.mktemp("models") / "tuned"
-    trained = fintunnel(
-        *("train", "--data", str(instructions), "--base", "embedded", "--out", str(out), *SHORT_TRAINING),
-    )
-    assert trained.returncode == 0, trained.stderr
+def adapter(instructions: Path, whole_run: Path) -> Path:
+    """An adapter of a few real NF4 steps on the embedded base, trained by the first worker that needs it."""
+    out = whole_run / "models" / "tuned"
+    with FileLock(whole_run / "adapter.lock"):
+        if not out.is_dir():
+            trained = fintunnel(
+                *("train", "--data", str(instructions), "--base", "embedded", "--out", str(out), *SHORT_TRAINING),
+            )
+            assert trained.returncode == 0, trained.stderr
     return out
 
 
