@@ -14,8 +14,16 @@ _SHARED_DATABASE = Path(__file__).parents[2] / "shared" / "data" / "finance_anal
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes minutes comes first: of two workers neither is left alone with it at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+    """What takes minutes comes first: of two workers neither is left alone with it at the end. Of that, first the files
+    that need no adapter: both workers would begin with one of the others, and one of them wait for it to be trained."""
+    with_adapter = {item.path for item in items if "adapter" in getattr(item, "fixturenames", ())}
+
+    def turn(item: pytest.Item) -> int:
+        if item.get_closest_marker("e2e") is None:
+            return 2
+        return 1 if item.path in with_adapter else 0
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(autouse=True)

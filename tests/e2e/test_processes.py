@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 STEPS = 8
 RECIPE = (
-    *("--base", "embedded", "--max-length", "384", "--learning-rate", "2e-3", "--no-calibrate"),
+    *("--max-length", "384", "--learning-rate", "2e-3", "--no-calibrate"),
     *("--eval-rows", "4", "--eval-steps", "3"),
     *("--schedule", "constant", "--warmup-steps", "1"),  # the same however many steps there are
 )
@@ -37,6 +37,10 @@ def validation_losses(folder: Path) -> dict[int, float]:
     return {entry["step"]: entry["eval_loss"] for entry in entries if "eval_loss" in entry}
 
 
+def train(base: Path, data: Path, out: Path, *options: str) -> tuple[str, ...]:
+    return ("train", "--base", str(base), "--data", str(data), "--out", str(out), *RECIPE, *options)
+
+
 def launched(launch: tuple[str, ...], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*launch, *arguments],
@@ -45,10 +49,10 @@ def launched(launch: tuple[str, ...], *arguments: str) -> subprocess.CompletedPr
 
 
 @pytest.fixture(scope="module")
-def undisturbed(instructions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(instructions: Path, small_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes make under the real launcher."""
     out = tmp_path_factory.mktemp("undisturbed") / "two"
-    done = launched(LAUNCH, "train", "--data", str(instructions), *RECIPE, *OF_TWO, "--out", str(out))
+    done = launched(LAUNCH, *train(small_base, instructions, out, *OF_TWO))
     assert done.returncode == 0, done.stderr[-3000:]
     assert (out / "adapter_model.safetensors").is_file() and not out.with_name("two-training").exists()
     assert done.stdout.count("训练完成") == 1 and done.stderr.count("加载基座") == 1
@@ -56,12 +60,12 @@ def undisturbed(instructions: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_two_processes_learn_as_one_with_the_same_rows_a_step(
-    undisturbed: Path, instructions: Path, tmp_path: Path
+    undisturbed: Path, instructions: Path, small_base: Path, tmp_path: Path
 ) -> None:
     # Dropout draws other numbers in each process; it does not show in the first steps.
     one, steps = tmp_path / "one", 3
-    arguments = ("--batch-size", "2", "--max-steps", str(steps), "--out", str(one))
-    done = launched((sys.executable, "-m", "fintunnel"), "train", "--data", str(instructions), *RECIPE, *arguments)
+    options = ("--batch-size", "2", "--max-steps", str(steps))
+    done = launched((sys.executable, "-m", "fintunnel"), *train(small_base, instructions, one, *options))
     assert done.returncode == 0, done.stderr
     # bf16 activations: sums taken in another order differ by a few thousandths.
     by_two, by_one = ([loss for _, loss, _ in losses(folder)] for folder in (undisturbed, one))
@@ -112,12 +116,12 @@ def newest(work: Path) -> int:
 @pytest.mark.thorough  # five launches of two processes: minutes
 @pytest.mark.skipif(sys.platform == "win32", reason="ends processes by POSIX signals")
 def test_two_processes_stopped_and_killed_end_as_two_that_were_not(
-    undisturbed: Path, instructions: Path, tmp_path: Path
+    undisturbed: Path, instructions: Path, small_base: Path, tmp_path: Path
 ) -> None:
     out, work = tmp_path / "two", tmp_path / "two-training"
-    train = ("train", "--data", str(instructions), *RECIPE, *OF_TWO, "--out", str(out))
+    arguments = train(small_base, instructions, out, *OF_TWO)
 
-    pair = Pair(*train)
+    pair = Pair(*arguments)
     pair.wait_for_step(work, 1)
     pair.send(signal.SIGINT, 1)  # to one of them, and not the one that writes
     statuses, said = pair.ended()
@@ -127,21 +131,21 @@ def test_two_processes_stopped_and_killed_end_as_two_that_were_not(
     sealed = work / "checkpoints" / f"checkpoint-{stopped_at}"
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= {path.name for path in sealed.iterdir()}
 
-    pair = Pair(*train)
+    pair = Pair(*arguments)
     pair.wait_for_step(work, stopped_at + 1)
     pair.send(signal.SIGTERM, 0, 1)  # as a launcher does that was asked to end
     statuses, said = pair.ended()
     assert statuses == [143, 143] and "Traceback" not in "".join(said), said
     assert f"从第 {stopped_at} 步的检查点接着训练" in said[0] and newest(work) > stopped_at
 
-    pair = Pair(*train)
+    pair = Pair(*arguments)
     pair.wait_for_step(work, newest(work) + 1)
     pair.send(signal.SIGKILL, 1)
     statuses, said = pair.ended()
     assert statuses == [1, -signal.SIGKILL] and "Traceback" not in said[0], said
     assert "另一个训练进程已经停止" in said[0] and "最近一个完好的检查点是第" in said[0]
 
-    done = launched(LAUNCH, *train)
+    done = launched(LAUNCH, *arguments)
     assert done.returncode == 0 and "接着训练" in done.stderr, done.stderr[-3000:]
     assert file_sha256(out / "adapter_model.safetensors") == file_sha256(undisturbed / "adapter_model.safetensors")
     assert losses(out) == losses(undisturbed) and not work.exists()

@@ -1,10 +1,11 @@
-"""`fintunnel` with a fault put into the model or the system, as the environment says: for tests only.
+"""Faults put into the model or the system of a process that trains.
 
-FAULT=memory:2:3   a pass over more than 2 rows runs out of memory, from the 3rd optimizer step on
-FAULT=update:3     the 3rd update of the weights runs out of memory, once
-FAULT=nan:3        the loss is NaN from the 3rd optimizer step on
-FAULT=end          killed when the adapter's folder is to be written
-FAULT=disk:100000  no file may grow beyond so many bytes
+memory:2:3   a pass over more than 2 rows runs out of memory, from the 3rd optimizer step on
+update:3     the 3rd update of the weights runs out of memory, once
+nan:3        the loss is NaN from the 3rd optimizer step on
+signal:2:3   signal number 2 comes in the 3rd optimizer step
+end          killed when the adapter's folder is to be written
+disk:100000  no file may grow beyond so many bytes
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import signal
 from typing import Any
 
 
-def main() -> None:
-    kind, *numbers = os.environ["FAULT"].split(":")
+def put_in(fault: str) -> None:
+    """From now on, in this process."""
+    kind, *numbers = fault.split(":")
     values = [int(number) for number in numbers]
     if kind == "end":
         from fintunnel_training.qlora import train
@@ -30,9 +32,6 @@ def main() -> None:
         _break_update(values[0])
     else:
         _break_steps(kind, values)
-    from fintunnel.cli import main as command
-
-    command()
 
 
 def _break_update(number: int) -> None:
@@ -62,10 +61,8 @@ def _break_steps(kind: str, values: list[int]) -> None:
             return loss * float("nan")
         if kind == "memory" and len(inputs["input_ids"]) > values[0] and self.state.global_step + 1 >= values[1]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
+        if kind == "signal" and self.state.global_step + 1 == values[1]:
+            os.kill(os.getpid(), values[0])
         return loss
 
     SFTTrainer.training_step = broken
-
-
-if __name__ == "__main__":
-    main()
