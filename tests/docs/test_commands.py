@@ -26,8 +26,8 @@ from tests.docs.markdown_page import ROOT, Block, documents, read_page
 _SHORTER = {
     "fintunnel dataset build": "--num-samples 40",
     "fintunnel train": "--max-steps 2 --batch-size 1 --max-length 512 --eval-rows 0 --no-calibrate",
-    "fintunnel calibrate": "--rows 2",
     "fintunnel compare": "--rows 4 --texts 1 --resamples 1000 --seeds 1",
+    "fintunnel export": "--rows 4",
 }
 _STARTS = "fintunnel serve "
 _SERVE = "fintunnel serve --adapter models/analyst"
@@ -121,10 +121,12 @@ def _interpreter(language: str, text: str) -> list[str]:
         return [sys.executable, "-P", "-c", text]
     if language == "powershell":
         return ["pwsh", "-NoProfile", "-Command", f"$ErrorActionPreference = 'Stop'\n{text}"]
-    for command, options in _SHORTER.items():
-        if "--dry-run" not in text and "--cases" not in text:
-            text = re.sub(rf"^{command}\b.*(?<!\\)$", rf"\g<0> {options}", text, flags=re.MULTILINE)
-    return ["bash", "-euo", "pipefail", "-c", text]
+    return ["bash", "-euo", "pipefail", "-c", "\n".join(map(_shorter, text.splitlines()))]
+
+
+def _shorter(line: str) -> str:
+    options = next((options for command, options in _SHORTER.items() if line.startswith(command)), "")
+    return f"{line} {options}" if "--dry-run" not in line and "--cases" not in line and "--zip" not in line else line
 
 
 @pytest.fixture(scope="module")
