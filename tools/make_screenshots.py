@@ -29,7 +29,7 @@ IMAGES = ROOT / "docs" / "images"
 HEADLINE = "美国9月CPI年率3.0%，低于预期的3.1%，前值2.9%"
 LOCALES = {"zh": "zh-CN", "en": "en-US"}
 _WIDE = {"width": 1180, "height": 900}
-_ROWS = ("--rows", "40", "--texts", "6")
+_ROWS = ("--rows", "30", "--texts", "4")
 
 
 def main() -> int:

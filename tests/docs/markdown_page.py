@@ -11,7 +11,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-__all__ = ["COMMANDS", "ROOT", "Block", "Page", "documents", "read_page", "slug"]
+__all__ = ["COMMANDS", "ROOT", "Block", "Page", "documents", "read_page", "slug", "tables_in"]
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("bash", "powershell", "python")
@@ -111,6 +111,11 @@ def _parts(top: Sequence[Token]) -> Iterator[str]:
             yield token.tag if token.type == "heading_open" else token.type.removesuffix("_open")
         elif token.type == "list_item_open" and token.level == 1:
             yield "item"
+
+
+def tables_in(markdown: str) -> list[tuple[tuple[str, ...], ...]]:
+    """Tables of rows of cells, as they are written."""
+    return list(_tables(MarkdownIt("commonmark").enable("table").parse(markdown)))
 
 
 def _tables(top: Sequence[Token]) -> Iterator[tuple[tuple[str, ...], ...]]:

@@ -29,6 +29,7 @@ _SHORTER = {
     "fintunnel compare": "--rows 4 --texts 1 --resamples 1000 --seeds 1",
     "fintunnel export": "--rows 4",
 }
+_PROGRAM = r"(\$ )?(fintunnel|python3?|pip|curl|docker|vllm|bash|git|export) "
 _STARTS = "fintunnel serve "
 _SERVE = "fintunnel serve --adapter models/analyst"
 """the one that answers the other commands"""
@@ -152,10 +153,15 @@ def test_every_command_is_run_or_says_why_not() -> None:
     """Counted: `pytest -s` shows it."""
     unlabelled = [str(block) for block in _ALL if not block.language]
     assert unlabelled == [], "say which language: bash, powershell and python are run, text and json are not"
+    hidden = [str(block) for block in _ALL if block.language == "text" and re.match(_PROGRAM, block.text)]
+    assert hidden == [], "a command is no text"
     left = [block for block in _COMMANDS if block.not_run is not None]
+    of_powershell = [block for block in _RUN if block.language == "powershell"]
+    here = "run too" if shutil.which("pwsh") else "skipped, as no pwsh is here"
     sys.stdout.write(
-        f"\n{len(_COMMANDS)} command blocks in {len(documents())} documents: {len(_RUN)} different ones run, "
-        f"{len(_COMMANDS) - len(_RUN) - len(left)} the same as those, {len(left)} not run:\n"
+        f"\n{len(_COMMANDS)} command blocks in {len(documents())} documents: "
+        f"{len(_RUN) - len(of_powershell)} different ones of bash and python run, {len(of_powershell)} of PowerShell "
+        f"{here}, {len(_COMMANDS) - len(_RUN) - len(left)} the same as those, {len(left)} not run:\n"
         + "".join(f"  {block}: {block.not_run}\n" for block in left)
     )
     assert len(_RUN) > 20

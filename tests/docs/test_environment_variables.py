@@ -6,15 +6,15 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
-from itertools import takewhile
 from pathlib import Path
 
 import pytest
 from fintunnel.settings import ClientSettings
 from fintunnel_server.settings import ServerSettings
-from markdown_it import MarkdownIt
 from pydantic import AliasChoices
 from pydantic_settings import BaseSettings
+
+from tests.docs.markdown_page import tables_in
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("client/fintunnel", "server/fintunnel_server", "training/fintunnel_training")
@@ -87,19 +87,8 @@ def read_by_the_product() -> set[str]:
 
 def in_tables(markdown: str) -> set[str]:
     """Code in the first column of tables whose header begins with "variable" or "变量"."""
-    tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
-    names: set[str] = set()
-    for start, token in enumerate(tokens):
-        if token.type != "table_open":
-            continue
-        table = list(takewhile(lambda each: each.type != "table_close", tokens[start:]))
-        cells = [following for each, following in zip(table, table[1:], strict=False) if each.type in ("th_open",)]
-        if not cells[0].content.lower().startswith(("variable", "变量")):
-            continue
-        rows = [index for index, each in enumerate(table) if each.type == "tr_open"][1:]
-        for row in rows:
-            names |= {part.content for part in table[row + 2].children or [] if part.type == "code_inline"}
-    return names
+    tables = [rows for rows in tables_in(markdown) if rows[0][0].lower().startswith(("variable", "变量"))]
+    return {name for _, *rows in tables for row in rows for name in re.findall(r"`([^`]+)`", row[0])}
 
 
 @pytest.mark.parametrize("readme", READMES)
