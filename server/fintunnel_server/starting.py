@@ -58,8 +58,8 @@ def _local(
     from fintunnel_training.adapter import read_adapter
     from fintunnel_training.base import default_base
 
-    for folder in adapters.values():
-        read_adapter(folder, allow_unverified=options.allow_unverified)  # before torch and the base, which take their time
+    for folder in adapters.values():  # before torch and the base, which take their time
+        read_adapter(folder, allow_unverified=options.allow_unverified)
     from fintunnel_server.loading import load_local_engine, load_merged_engine
     from fintunnel_server.local_engine import EngineLimits
 
