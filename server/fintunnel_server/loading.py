@@ -33,9 +33,8 @@ def load_local_engine(
         AdapterError: a folder is incomplete, altered, or made for another base or prompt.
         BaseModelError: the base cannot be found, loaded or served.
     """
-    for name, folder in adapters.items():
-        check_name(name)
-        read_adapter(folder, allow_unverified=allow_unverified)  # before the base, which takes its time
+    for name in adapters:
+        check_name(name)  # before the base, which takes its time
     engine = LocalEngine(lambda: load_base(base, quantization), limits or EngineLimits())
     try:
         for name, folder in adapters.items():

@@ -55,8 +55,11 @@ def _local(
     # Code that oneDNN made, 0.65 MiB for each shape of a product, of which it would keep 1,024. Read once, before torch
     # multiplies for the first time; a pass has about a dozen shapes.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+    from fintunnel_training.adapter import read_adapter
     from fintunnel_training.base import default_base
 
+    for folder in adapters.values():  # before torch and the base, which take their time
+        read_adapter(folder, allow_unverified=options.allow_unverified)
     from fintunnel_server.loading import load_local_engine, load_merged_engine
     from fintunnel_server.local_engine import EngineLimits
 

@@ -141,7 +141,11 @@ def test_what_was_seen_after_the_checkpoint_is_forgotten_with_it(train: Train) -
 
 def test_when_one_row_is_too_much_it_says_which_knob_to_turn(train: Train) -> None:
     done = train(fault="memory:0:2")
-    assert done.status == 1 and "--max-length" in done.err and "Traceback" not in done.err
+    assert (
+        done.status == 1
+        and "一条样本也放不进内存。请依次试：调小 --max-length" in done.err
+        and "Traceback" not in done.err
+    )
     assert not train.out.exists() and train.checkpoints() == {"checkpoint-1"}
 
 
