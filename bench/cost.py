@@ -9,9 +9,9 @@ tokens of an analysis are counted on instruction rows of the sample database, wh
 server gives its model and that the client sends to the hosted API, by the vendor's rule of thumb (0.6 of a token for a
 Chinese character, 0.3 for any other); the hosted model writes the whole JSON, ours only the rationale.
 
-Where no rate was measured, the line tells a bound for `BATCH` conversations at once: the matrices' arithmetic at the data
-sheet's peak, and the weights read from memory once for each token of the batch. Larger batches, as vLLM takes them, are
-bounded by the arithmetic alone. Real rates are lower, often several times: the bound is no estimate of a rate.
+Where no rate was measured, the line tells a bound for `BATCH` conversations at once: the matrices' arithmetic at the
+data sheet's peak, and the weights read from memory once for each token of the batch. Larger batches, as vLLM takes them,
+are bounded by the arithmetic alone. Real rates are lower, often several times: the bound is no estimate of a rate.
 """
 
 from __future__ import annotations
