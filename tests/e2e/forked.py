@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +31,6 @@ class Ended(NamedTuple):
 def run(arguments: list[str], fault: str | None = None) -> Ended:
     """`fintunnel` with these arguments. `fault`: what is to go wrong in it, as `tests.e2e.faults` names it."""
     context = multiprocessing.get_context("forkserver")
-    assert isinstance(context, ForkServerContext)
     context.set_forkserver_preload(_IMPORTED)
     with tempfile.TemporaryDirectory() as said:
         process = context.Process(target=_run, args=(arguments, fault, Path(said), dict(os.environ), Path.cwd()))
