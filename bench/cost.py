@@ -10,8 +10,8 @@ server gives its model and that the client sends to the hosted API, by the vendo
 Chinese character, 0.3 for any other); the hosted model writes the whole JSON, ours only the rationale.
 
 Where no rate was measured, the line tells a bound for `BATCH` conversations at once: the matrices' arithmetic at the
-data sheet's peak, and the weights read from memory once for each token of the batch. Larger batches, as vLLM takes them,
-are bounded by the arithmetic alone. Real rates are lower, often several times: the bound is no estimate of a rate.
+data sheet's peak, and the weights read from memory once for each token of the batch. Larger batches, as vLLM takes
+them, are bounded by the arithmetic alone. Real rates are lower, often several times: the bound is no estimate.
 """
 
 from __future__ import annotations
