@@ -32,7 +32,7 @@ from fintunnel.wire import (
     ReportRequest,
 )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "APIError",
