@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,14 +18,23 @@ import pytest
 from fintunnel import DeepSeekClient, Done, NewsAnalysis, ServerFailure
 from fintunnel.local_server import LocalServer
 
-from tests.balancer import balancer, haproxy
+from tests.balancer import CONFIGURATION, balancer, haproxy
 from tests.compose_file import MissingVariable, interpolated, load, started
+from tests.loopback import QuietHandler, serving
 from tools.dockerfile import Dockerfile
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 KEY = "compose-key-0123456789"
+# Those whose check compose.yaml has, and their ports inside.
+CHECKED = {"balancer": "8080", "vllm": "8000", "prometheus": "9090", "grafana": "3000"}
 UPS = {"alone": ["app"], "scale": ["balancer"], "monitor": ["prometheus", "grafana"]}
+
+
+class Healthy(QuietHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +126,26 @@ def test_those_that_are_waited_for_to_be_healthy_have_a_check(services: dict[str
     assert {name for name, service in services.items() if "healthcheck" not in service} == own_image
 
 
+@pytest.mark.parametrize("name", ["balancer", "vllm", "prometheus", "grafana"])
+def test_a_health_check_tells_a_server_from_none_whatever_proxy_is_set(
+    services: dict[str, dict[str, Any]], name: str
+) -> None:
+    assert {each for each, service in services.items() if "healthcheck" in service} == set(CHECKED)
+    how, program, *arguments = services[name]["healthcheck"]["test"]
+    if (found := shutil.which(program)) is None:
+        pytest.skip(f"no {program}")  # busybox' wget in the images; GNU's has the same options
+    inside = CHECKED[name]
+    environment = {**os.environ, "HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    statuses = []
+    with serving(Healthy) as url:
+        for there in (url.rpartition(":")[2], "9"):
+            here = [re.sub(rf"(?<=127\.0\.0\.1[:/]){inside}\b", there, word) for word in arguments]
+            assert here != arguments
+            run = subprocess.run([found, *here], env=environment, capture_output=True, check=False, timeout=30)
+            statuses.append(run.returncode == 0)
+    assert how == "CMD" and statuses == [True, False]
+
+
 def test_containers_get_no_rights_and_time_to_finish(services: dict[str, dict[str, Any]]) -> None:
     for name, service in services.items():
         assert service["security_opt"] == ["no-new-privileges:true"] and service["restart"] == "unless-stopped"
@@ -125,6 +156,9 @@ def test_containers_get_no_rights_and_time_to_finish(services: dict[str, dict[st
         if drain is not None:
             # Afterwards: 3 s for telling, 5 s for connections (fintunnel_server.running.server).
             assert int(service["stop_grace_period"].removesuffix("s")) >= drain + 8
+    written = dict(re.findall(r"^ *(hard-stop-after|timeout server) +(\d+)s$", CONFIGURATION.read_text("utf-8"), re.MULTILINE))
+    grace = int(services["balancer"]["stop_grace_period"].removesuffix("s"))
+    assert grace > int(written["hard-stop-after"]) > int(written["timeout server"])
     assert all(services[name]["read_only"] for name in ("app", "balancer", "replica-1", "replica-2"))
 
 
@@ -135,7 +169,8 @@ def test_replicas_and_vllm_speak_of_the_same_models(services: dict[str, dict[str
     assert options["--upstream"] == "http://vllm:8000"
     name, _, folder = vllm["command"][vllm["command"].index("--lora-modules") + 1].partition("=")
     assert (options["--upstream-model"], options["--adapter"]) == (name, folder)
-    assert f"--model={options['--upstream-base']}" in vllm["command"]
+    # `vllm serve` says of --model that it will be gone.
+    assert vllm["entrypoint"] == ["vllm", "serve"] and vllm["command"][0] == options["--upstream-base"]
     mounted = [volume.split(":")[1] for volume in vllm["volumes"]]
     assert folder.rsplit("/", 1)[0] in mounted and replica["volumes"][0] in vllm["volumes"]
     assert replica["environment"]["FINTUNNEL_UPSTREAM_API_KEY"] == vllm["environment"]["VLLM_API_KEY"] == KEY
@@ -151,7 +186,7 @@ def scaled(
     """The balancer's URL and the upstream's process."""
     haproxy()
     folder = tmp_path_factory.mktemp("compose")
-    base = next(word.split("=")[1] for word in services["vllm"]["command"] if word.startswith("--model="))
+    base = services["vllm"]["command"][0]
     cards = [{"id": "analyst", "max_model_len": 2048, "parent": base}, {"id": base, "max_model_len": 2048}]
     key = services["vllm"]["environment"]["VLLM_API_KEY"]
     with ExitStack() as stack:
