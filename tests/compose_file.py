@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-__all__ = ["MissingVariable", "interpolated", "load", "started"]
+from tools.dockerfile import Dockerfile
+
+__all__ = ["MissingVariable", "interpolated", "load", "started", "stop_signal"]
 
 
 class MissingVariable(Exception):
@@ -66,3 +69,10 @@ def started(compose: Mapping[str, Any], names: Sequence[str]) -> set[str]:
         wanted.add(name)
         todo += [each for each in compose["services"][name].get("depends_on", {}) if each not in wanted]
     return wanted
+
+
+def stop_signal() -> signal.Signals:
+    """What ends the containers of our own images: the Dockerfile says it, and compose.yaml nothing else."""
+    steps = Dockerfile.read(Path(__file__).parents[1] / "Dockerfile").image({"VARIANT": "gateway"})
+    [name] = [step.arguments for step in steps if step.name == "STOPSIGNAL"]
+    return signal.Signals[name]

@@ -1,4 +1,4 @@
-"""compose.yaml: every reference leads somewhere, and the same processes work here in the same environment."""
+"""compose.yaml: every reference leads somewhere. Its processes: test_compose_started.py."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from fintunnel import DeepSeekClient, Done, NewsAnalysis, ServerFailure
-from fintunnel.local_server import LocalServer
+from fintunnel import NewsRequest
+from fintunnel_server.settings import ServerSettings
+from fintunnel_training.qlora.recipe import load_recipe
 
-from tests.balancer import CONFIGURATION, balancer, haproxy
+from tests.balancer import CONFIGURATION, haproxy
 from tests.compose_file import MissingVariable, interpolated, load, started
 from tests.loopback import QuietHandler, serving
 from tools.dockerfile import Dockerfile
@@ -150,13 +147,15 @@ def test_containers_get_no_rights_and_time_to_finish(services: dict[str, dict[st
     for name, service in services.items():
         assert service["security_opt"] == ["no-new-privileges:true"] and service["restart"] == "unless-stopped"
         assert service.get("cap_drop") == (None if name == "vllm" else ["ALL"])
+        assert "stop_signal" not in service
         # Compose cannot hand a secret from the environment to a container that is read-only.
         assert not (service.get("read_only") and service.get("secrets"))
         drain = service.get("environment", {}).get("FINTUNNEL_DRAIN_SECONDS")
         if drain is not None:
             # Afterwards: 3 s for telling, 5 s for connections (fintunnel_server.running.server).
             assert int(service["stop_grace_period"].removesuffix("s")) >= drain + 8
-    written = dict(re.findall(r"^ *(hard-stop-after|timeout server) +(\d+)s$", CONFIGURATION.read_text("utf-8"), re.MULTILINE))
+    text = CONFIGURATION.read_text(encoding="utf-8")
+    written = dict(re.findall(r"^ *(hard-stop-after|timeout server) +(\d+)s$", text, re.MULTILINE))
     grace = int(services["balancer"]["stop_grace_period"].removesuffix("s"))
     assert grace > int(written["hard-stop-after"]) > int(written["timeout server"])
     assert all(services[name]["read_only"] for name in ("app", "balancer", "replica-1", "replica-2"))
@@ -171,47 +170,13 @@ def test_replicas_and_vllm_speak_of_the_same_models(services: dict[str, dict[str
     assert (options["--upstream-model"], options["--adapter"]) == (name, folder)
     # `vllm serve` says of --model that it will be gone.
     assert vllm["entrypoint"] == ["vllm", "serve"] and vllm["command"][0] == options["--upstream-base"]
+    given = dict(word.split("=") for word in vllm["command"] if word.startswith("--max-"))
+    longest_answer = NewsRequest.model_json_schema()["properties"]["max_tokens"]["maximum"]
+    assert int(given["--max-model-len"]) == ServerSettings.model_fields["max_prompt_tokens"].default + longest_answer
+    assert int(given["--max-lora-rank"]) == load_recipe("t4", {}).lora_r
     mounted = [volume.split(":")[1] for volume in vllm["volumes"]]
     assert folder.rsplit("/", 1)[0] in mounted and replica["volumes"][0] in vllm["volumes"]
     assert replica["environment"]["FINTUNNEL_UPSTREAM_API_KEY"] == vllm["environment"]["VLLM_API_KEY"] == KEY
-
-
-# --- the same processes on loopback -------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def scaled(
-    services: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The balancer's URL and the upstream's process."""
-    haproxy()
-    folder = tmp_path_factory.mktemp("compose")
-    base = services["vllm"]["command"][0]
-    cards = [{"id": "analyst", "max_model_len": 2048, "parent": base}, {"id": base, "max_model_len": 2048}]
-    key = services["vllm"]["environment"]["VLLM_API_KEY"]
-    with ExitStack() as stack:
-        command = [sys.executable, "-m", "tests.serve_upstream", json.dumps(cards), key]
-        vllm = stack.enter_context(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8"))
-        stack.callback(vllm.kill)
-        assert vllm.stdout is not None
-        vllm_url = vllm.stdout.readline().strip()
-        replicas = {}
-        for name in ("replica-1", "replica-2"):
-            environment = {key: str(value) for key, value in services[name]["environment"].items()}
-            # No adapter folder here.
-            command = [
-                word.replace("http://vllm:8000", vllm_url)
-                for word in services[name]["command"]
-                if not word.startswith("--adapter=")
-            ]
-            replica = LocalServer(command, log=folder / f"{name}.log", environment=environment)
-            stack.callback(replica.stop)
-            replicas[f"{name}:8000"] = replica
-        for replica in replicas.values():
-            replica.wait_until_ready(60)
-        asked = services["balancer"]["environment"]
-        addresses = {variable: f"127.0.0.1:{replicas[asked[variable]].port}" for variable in ("REPLICA_1", "REPLICA_2")}
-        yield stack.enter_context(balancer(folder, addresses)).url, vllm
 
 
 def test_the_balancers_configuration_is_valid(services: dict[str, dict[str, Any]]) -> None:
@@ -224,28 +189,3 @@ def test_the_balancers_configuration_is_valid(services: dict[str, dict[str, Any]
         [haproxy(), "-c", "-f", str(DEPLOY / "haproxy.cfg")], env=here, capture_output=True, encoding="utf-8"
     )
     assert done.returncode == 0 and "[WARNING]" not in done.stderr, done.stderr
-
-
-def test_plain_batch_and_stream_through_the_balancer(scaled: tuple[str, subprocess.Popen[str]]) -> None:
-    url, _ = scaled
-    with DeepSeekClient(backend="finetuned", url=url, api_key=KEY, timeout=30) as client:
-        analysis = client.analyze("美联储宣布加息25个基点")
-        assert (analysis.impact, analysis.rationale, analysis.model.adapter) == ("high", "利率上行。", "analyst")
-        assert client.analyze("美联储宣布加息25个基点", adapter="base").model.adapter is None
-        many = client.analyze_many([f"第{number}条：美联储宣布加息" for number in range(6)])
-        assert len(many) == 6 and all(isinstance(each, NewsAnalysis) for each in many)
-        *_, last = client.stream("美联储宣布加息25个基点")
-        assert isinstance(last, Done) and last.analysis.rationale == "利率上行。"
-    refused = httpx.post(f"{url}/analyze", json={}, trust_env=False)
-    assert refused.status_code == 401
-
-
-def test_an_upstream_that_goes_while_all_runs_is_told(scaled: tuple[str, subprocess.Popen[str]]) -> None:
-    """Last in this file that asks `scaled`."""
-    url, upstream = scaled
-    upstream.kill()
-    upstream.wait()
-    with DeepSeekClient(backend="finetuned", url=url, api_key=KEY, timeout=10, max_retries=0) as client:
-        with pytest.raises(ServerFailure, match="上游模型服务|没有可用的服务副本") as raised:
-            client.analyze("美联储宣布加息25个基点")
-    assert raised.value.status == 503
