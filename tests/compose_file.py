@@ -12,7 +12,7 @@ import yaml
 
 from tools.dockerfile import Dockerfile
 
-__all__ = ["MissingVariable", "interpolated", "load", "started", "stop_signal"]
+__all__ = ["MissingVariable", "interpolated", "load", "started", "stop_signal", "variables_of"]
 
 
 class MissingVariable(Exception):
@@ -58,6 +58,19 @@ def load(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     filled = fill(yaml.safe_load(path.read_text(encoding="utf-8")))
     assert isinstance(filled, dict)
     return filled
+
+
+def variables_of(path: Path) -> dict[str, str | None]:
+    """Those that it reads, not in comments, with their defaults: another variable's name where that stands in, None for
+    one that has to be given."""
+    text = yaml.safe_dump(yaml.safe_load(path.read_text(encoding="utf-8")), width=10_000, allow_unicode=True)
+    found: dict[str, str | None] = {}
+    for name, operator, default in _VARIABLE.findall(text):
+        if operator.endswith("-"):
+            found[name] = default.removeprefix("${").removesuffix("}")
+        elif operator.endswith("?"):
+            found[name] = None
+    return found
 
 
 def started(compose: Mapping[str, Any], names: Sequence[str]) -> set[str]:

@@ -16,7 +16,7 @@ from fintunnel_server.settings import ServerSettings
 from fintunnel_training.qlora.recipe import load_recipe
 
 from tests.balancer import CONFIGURATION, haproxy
-from tests.compose_file import MissingVariable, interpolated, load, started
+from tests.compose_file import MissingVariable, interpolated, load, started, variables_of
 from tests.loopback import QuietHandler, serving
 from tools.dockerfile import Dockerfile
 
@@ -61,6 +61,17 @@ def test_the_key_is_all_that_has_to_be_set_and_stands_on_no_command_line(service
     assert holders == {"app", "replica-1", "replica-2", "vllm"}
     for service in services.values():
         assert KEY not in json.dumps([service.get("command"), service.get("healthcheck"), service.get("build")])
+
+
+def test_the_documents_table_has_every_variable_with_its_default() -> None:
+    document = (ROOT / "docs" / "docker.md").read_text(encoding="utf-8")
+    table = document.partition("| variable | if unset | is |")[2].partition("\n\n")[0]
+    told = {name: default.strip("`") for name, default in re.findall(r"^\| `(\w+)` \| (.+?) \|", table, re.MULTILINE)}
+    read = variables_of(ROOT / "compose.yaml")
+    assert set(told) == set(read)
+    for name, default in read.items():
+        expected = {None: "nothing starts", "": "none"}.get(default, default)
+        assert told[name] == expected, name
 
 
 def test_each_profile_starts_what_it_should(services: dict[str, dict[str, Any]], compose: dict[str, Any]) -> None:
