@@ -49,7 +49,7 @@ def main() -> int:
     test_parser = commands.add_parser("test", help="运行检查与测试")
     tiers = test_parser.add_mutually_exclusive_group()
     tiers.add_argument("--fast", action="store_true", help="只跑一两分钟内的")
-    tiers.add_argument("--all", action="store_true", help="连同最慢的，约多花十几分钟")
+    tiers.add_argument("--all", action="store_true", help="连同最慢的，比默认的长得多")
     arguments = parser.parse_args()
 
     if sys.version_info < (3, 11):  # noqa: UP036 - this file meets whatever Python is there

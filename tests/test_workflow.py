@@ -78,8 +78,8 @@ def test_the_jobs_of_every_push(workflow: dict[Any, Any]) -> None:
 
 def test_once_a_week_everything_runs() -> None:
     (job,) = load("thorough")["jobs"].values()
-    assert [step["run"] for step in job["steps"] if "run" in step] == ["python run.py test --all"]
-    assert job["env"] == {"FINTUNNEL_REQUIRE_BROWSER": "1"}  # as .ci/run has it
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["./.ci/run --all"]
+    assert "env" not in job  # what has to be there, .ci/run says
 
 
 @pytest.mark.skipif(os.name == "nt" or not shutil.which("bash"), reason="needs bash")
@@ -105,6 +105,44 @@ def test_a_tag_that_is_the_version_builds_both_packages(tmp_path: Path, tag: str
 def test_linux_runs_what_a_person_runs(workflow: dict[Any, Any]) -> None:
     assert scripts(workflow, "linux") == ["./.ci/run"]
     assert os.access(ROOT / ".ci" / "run", os.X_OK) or os.name == "nt"
+
+
+@pytest.mark.skipif(os.name == "nt" or not shutil.which("bash"), reason="needs bash, and programs without .exe")
+@pytest.mark.parametrize("user", ["root", "with sudo", "without"])
+@pytest.mark.parametrize("there", [[], ["google-chrome"], ["chromium", "haproxy"]])
+def test_what_is_missing_is_installed_by_whoever_may_and_required(tmp_path: Path, user: str, there: list[str]) -> None:
+    """.ci/run with stand-ins for the programs of a machine, each of which writes down how it was called."""
+    for program in ("bash", "dirname", "env", "true"):
+        found = shutil.which(program)
+        assert found is not None
+        (tmp_path / program).symlink_to(found)
+    called = tmp_path / "called"
+    programs = {name: "" for name in there} | {
+        "id": f"echo {0 if user == 'root' else 1001}",
+        "apt-get": f'echo "apt-get $*, by ${{SUDO:-itself}}" >>{called}',
+        "python3": f'echo "$* $FINTUNNEL_REQUIRE_BROWSER $FINTUNNEL_REQUIRE_HAPROXY" >>{called}',
+    }
+    if user == "with sudo":  # as on GitHub's runners
+        programs["sudo"] = '[ "$1" = -n ] && shift && SUDO=sudo exec "$@"'
+    for name, code in programs.items():
+        (tmp_path / name).write_text(f"#!{tmp_path / 'bash'}\n{code}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        [ROOT / ".ci" / "run", "--all"], env={"PATH": str(tmp_path)}, capture_output=True, encoding="utf-8", timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    *installed, ran = called.read_text(encoding="utf-8").splitlines()
+    assert ran == "run.py test --all 1 1"
+    browser = [] if there else ["chromium", "fonts-wqy-microhei"]
+    missing = [*browser, *([] if "haproxy" in there else ["haproxy"])]
+    if user == "without" or not missing:
+        assert not installed
+        return
+    by = "itself" if user == "root" else "sudo"
+    assert installed == [
+        f"apt-get -qq update, by {by}",
+        f"apt-get -qq install -y --no-install-recommends {' '.join(missing)}, by {by}",
+    ]
 
 
 def test_windows_runs_the_examples_in_both_powershells_and_the_clients_tests(workflow: dict[Any, Any]) -> None:

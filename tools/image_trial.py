@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener
+
+from fintunnel.local_server import free_port
 
 __all__ = ["PORT", "Trial", "try_image"]
 
@@ -54,7 +55,7 @@ def try_image(trial: Trial, resolve: Mapping[str, str], say: Callable[[str], Non
     if refused.returncode != 2 or "FINTUNNEL_API_KEY" not in refused.stderr:
         return False
 
-    port, key = _free_port(), secrets.token_urlsafe(24)
+    port, key = free_port(), secrets.token_urlsafe(24)
     command = [*trial.command, "--port", str(port)]
     say(f"$ {' '.join(command)}")
     began = time.monotonic()
@@ -87,12 +88,6 @@ def try_image(trial: Trial, resolve: Mapping[str, str], say: Callable[[str], Non
         if server.poll() is None:
             server.kill()
             server.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _ready(url: str, server: subprocess.Popen[bytes]) -> bool:
