@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from fintunnel_training.colab import commands, drive, install
 from fintunnel_training.colab.failure import CellError
+from fintunnel_training.colab.sections import Section
 
 from tests.training.colab_runtime import Colab, on_colab
 
@@ -26,6 +28,13 @@ def test_first_sections_need_nothing_but_python() -> None:
     command = [sys.executable, "-S", "-E", "-c", code]  # -S: without site-packages
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_sections_are_the_notebooks() -> None:
+    source = (_TRAINING.parent / "tools" / "notebook.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (\d+)\. (.+)$", source, re.MULTILINE)
+    assert [(str(section.number), section.value) for section in Section] == headings
+    assert str(Section.TRAIN) == "第 9 节"
 
 
 class TestConstraints:

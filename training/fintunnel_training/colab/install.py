@@ -24,6 +24,7 @@ from pathlib import Path
 
 from fintunnel_training.colab.commands import run, run_fintunnel
 from fintunnel_training.colab.failure import CellError
+from fintunnel_training.colab.sections import Section
 
 __all__ = ["EMBEDDED_BASE", "check_gpu", "has_gpu", "install"]
 
@@ -82,7 +83,7 @@ def install(repository: str) -> None:
 
 def _install(repository: Path) -> None:
     if not (repository / "pyproject.toml").is_file():
-        raise CellError(f"{repository} 里没有 pyproject.toml：请先运行第 1 节取得代码。")
+        raise CellError(f"{repository} 里没有 pyproject.toml：请先运行{Section.CODE}取得代码。")
     before, loaded = installed_versions(), loaded_distributions()
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"

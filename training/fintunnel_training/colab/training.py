@@ -13,6 +13,7 @@ from fintunnel_training.colab.form import AUTO, Form
 from fintunnel_training.colab.install import has_gpu
 from fintunnel_training.colab.keys import Keys
 from fintunnel_training.colab.places import Places, copy_folder
+from fintunnel_training.colab.sections import Section
 from fintunnel_training.colab.showing import LivePicture
 from fintunnel_training.errors import AdapterError, TrainingError
 from fintunnel_training.instructions import read_instructions
@@ -80,7 +81,7 @@ def _arguments(form: Form, places: Places) -> list[str]:
 
 def _check_data(places: Places) -> None:
     if not places.instructions.is_file():
-        raise CellError(f"还没有 {places.instructions}：请先运行第 6、7 节。")
+        raise CellError(f"还没有 {places.instructions}：请先运行{Section.DATA}和{Section.DATASET}。")
 
 
 def _check_same(form: Form, places: Places) -> None:
