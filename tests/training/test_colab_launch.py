@@ -24,8 +24,8 @@ def here(tmp_path: Path) -> Places:
 class TestForm:
     def test_every_wrong_field_is_named(self) -> None:
         with pytest.raises(CellError) as failed:
-            checked(form(batch_size=0, learning_rate=2, headline="  "))
-        assert "BATCH_SIZE 是 0，应不小于 1" in str(failed.value)
+            checked(form(batch_size=-1, learning_rate=2, headline="  "))
+        assert "BATCH_SIZE 是 -1，应不小于 0" in str(failed.value)
         assert "LEARNING_RATE 是 2，应不大于 1" in str(failed.value)
         assert "HEADLINE" in str(failed.value)
         assert "\n" not in str(failed.value)

@@ -65,7 +65,7 @@ class TestTraining:
         shutil.rmtree(here.work)  # a new runtime
         ready(here).train()
         assert (here.adapter / "manifest.json").is_file()
-        assert called[0] == called[1]
+        assert [*called[0]] == [text for text in called[1] if text not in ("--preset", "t4")]
 
     def test_after_a_disconnect_half_way_the_same_command_finds_the_copies(
         self, here: Places, called: list[tuple[str, ...]]
@@ -79,10 +79,20 @@ class TestTraining:
     ) -> None:
         ready(here).train()
         before = file_sha256(here.saved / "manifest.json")
-        with pytest.raises(CellError, match="BATCH_SIZE 原来 4，现在 2；MAX_STEPS 原来 0，现在 10.*FOLDER"):
+        with pytest.raises(CellError, match="MAX_STEPS 原来 0，现在 10；BATCH_SIZE 原来 4，现在 2.*FOLDER"):
             ready(here, batch_size=2, max_steps=10).train()
         assert len(called) == 1
         assert file_sha256(here.saved / "manifest.json") == before
+
+    def test_zeros_leave_it_to_the_preset(self, here: Places, called: list[tuple[str, ...]]) -> None:
+        zeros = {"batch_size": 0, "learning_rate": 0.0, "max_length": 0}
+        ready(here, **zeros).train()
+        assert not {"--batch-size", "--learning-rate", "--max-length", "--preset"} & set(called[0])
+        ready(here, **zeros).train()  # finished with the values of preset t4, which these are
+        assert called[1][called[1].index("--preset") + 1] == "t4"
+        _change_info(here, options={"preset": "cpu", "epochs": 3.0, "batch_size": 2})
+        with pytest.raises(CellError, match="BATCH_SIZE 原来 2，现在 4"):
+            ready(here, **zeros).train()
 
     def test_other_data_is_named(self, here: Places, called: list[tuple[str, ...]]) -> None:
         ready(here).train()
@@ -100,7 +110,14 @@ def _trained(folder: Path) -> None:
     """An adapter folder as training leaves it."""
     folder.mkdir(parents=True)
     (folder / "loss_curve.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(8))
-    options = {"epochs": 3.0, "max_steps": None, "batch_size": 4, "max_length": 512, "learning_rate": 2e-4}
+    options = {
+        "preset": "t4",
+        "epochs": 3.0,
+        "max_steps": None,
+        "batch_size": 4,
+        "max_length": 512,
+        "learning_rate": 2e-4,
+    }
     info = TrainingInfo(
         base="SmolLM2-135M-Instruct",
         device="cpu",
