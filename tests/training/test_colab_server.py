@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,8 +122,8 @@ class TestEnding:
             served = psutil.Process(int(number[1]))
             os.killpg(kernel.pid, signal.SIGINT)  # as jupyter_client does
             assert kernel.stdout.readline() == "interrupted\n"
-            with pytest.raises(psutil.TimeoutExpired):
-                served.wait(0.5)
+            time.sleep(0.5)
+            assert served.status() != psutil.STATUS_ZOMBIE  # its parent has not looked whether it ended
             kernel.communicate("\n", timeout=60)
         served.wait(10)
 
