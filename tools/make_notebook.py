@@ -1,7 +1,8 @@
 """Writes `colab_launch.ipynb` from `notebook.md`; with `--check` says by its exit status whether the committed one
 is current.
 
-The repository's address is taken from pyproject.toml. The cells call `fintunnel_training.colab`; they hold no logic.
+The repository's address is taken from pyproject.toml. The cells call `fintunnel_training.colab`; they hold no logic,
+but for the one that fetches the code.
 """
 
 from __future__ import annotations

@@ -48,6 +48,8 @@ class LocalServer:
         log: the file that the server's output goes to.
         environment: variables that the server gets besides this process's own.
         port: default: a free one.
+        own_session: on POSIX, out of reach of what interrupts this process's group (Ctrl-C, a cell's stop button).
+            Then only `stop` ends it.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class LocalServer:
         log: Path,
         environment: Mapping[str, str] | None = None,
         port: int | None = None,
+        own_session: bool = False,
     ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -76,6 +79,7 @@ class LocalServer:
                 stderr=subprocess.STDOUT,
                 env=variables,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows: for CTRL_BREAK
+                start_new_session=own_session,
             )
 
     def wait_until_ready(self, timeout: float = 1800.0, meanwhile: Callable[[], None] = lambda: None) -> Self:

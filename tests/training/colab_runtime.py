@@ -1,4 +1,4 @@
-"""What Colab has and a test's machine lacks: the module `google.colab`."""
+"""What Colab has and no test's machine has, `google.colab`; the object that cells call."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import types
 from pathlib import Path
 
 import pytest
+from fintunnel_training.colab.launch import Launch
+from fintunnel_training.colab.places import Places
 
-__all__ = ["Colab", "form", "on_colab"]
+__all__ = ["Colab", "form", "launch", "on_colab", "places_in", "ready"]
 
 
 class Colab:
@@ -69,3 +71,20 @@ def form(**changes: object) -> dict[str, object]:
         "work": "",
         **changes,
     }
+
+
+def places_in(folder: Path) -> Places:
+    """As on Colab: what is to stay lies elsewhere than the work."""
+    made = Places(folder / "kept", folder / "work")
+    made.check()
+    return made
+
+
+def launch(here: Places, **changes: object) -> Launch:
+    return Launch(**form(folder=str(here.folder), work=str(here.work), **changes))
+
+
+def ready(here: Places, **changes: object) -> Launch:
+    lab = launch(here, **changes)
+    lab.read_secrets()
+    return lab

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from fintunnel_training.colab import commands, drive, install
 from fintunnel_training.colab.failure import CellError
+from fintunnel_training.colab.sections import Section
 
 from tests.training.colab_runtime import Colab, on_colab
 
@@ -26,6 +28,13 @@ def test_first_sections_need_nothing_but_python() -> None:
     command = [sys.executable, "-S", "-E", "-c", code]  # -S: without site-packages
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_sections_are_the_notebooks() -> None:
+    source = (_TRAINING.parent / "tools" / "notebook.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (\d+)\. (.+)$", source, re.MULTILINE)
+    assert [(str(section.number), section.value) for section in Section] == headings
+    assert str(Section.TRAIN) == "第 9 节"
 
 
 class TestConstraints:
@@ -58,7 +67,8 @@ class TestPip:
     """pip itself stands aside: what it is asked for, and what is made of its failure."""
 
     @pytest.fixture
-    def repository(self, tmp_path: Path) -> Path:
+    def repository(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+        monkeypatch.setattr(install, "_at_first", [])  # a new kernel
         (tmp_path / "pyproject.toml").touch()
         return tmp_path
 
@@ -99,6 +109,17 @@ class TestPip:
         shown = capsys.readouterr().out
         assert "a-package-that-nobody-has" in shown  # it was really asked
         assert "a-password" not in shown
+
+    def test_torch_that_changed_is_said_on_every_run_of_this_kernel(
+        self, monkeypatch: pytest.MonkeyPatch, repository: Path
+    ) -> None:
+        versions = install.installed_versions()
+        monkeypatch.setattr(install, "_pip", lambda *_, **__: versions.update(torch="another"))
+        monkeypatch.setattr(install, "installed_versions", lambda: dict(versions))
+        monkeypatch.setattr(install, "_is_installed", lambda _: versions["torch"] == "another")
+        for _ in range(2):
+            with pytest.raises(CellError, match="→ another"):
+                install.install(str(repository))
 
     def test_folder_without_the_code_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(CellError, match="第 1 节"):

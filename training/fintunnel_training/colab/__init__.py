@@ -1,1 +1,1 @@
-"""What the cells of `colab_launch.ipynb` call: the notebook holds no logic of its own."""
+"""What the cells of `colab_launch.ipynb` call: but for the cell that fetches the code, the notebook holds no logic."""

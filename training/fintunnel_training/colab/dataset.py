@@ -12,10 +12,14 @@ from fintunnel_training.colab.commands import run_fintunnel
 from fintunnel_training.colab.failure import CellError
 from fintunnel_training.colab.form import SAMPLE, UPLOAD, Form
 from fintunnel_training.colab.places import Places, copy_file
+from fintunnel_training.colab.sections import Section
 from fintunnel_training.errors import DataError
 from fintunnel_training.instructions import card_path, read_instructions, split_paths
 
 __all__ = ["build", "get"]
+
+_DATABASES = (".db", ".sqlite", ".sqlite3")
+_SAMPLE_NAME = "sample.db"
 
 
 def get(form: Form, places: Places) -> Path | None:
@@ -28,10 +32,13 @@ def get(form: Form, places: Places) -> Path | None:
     source = _source(form, places)
     if places.instructions.is_file():
         _check_same(form, places.instructions, source)
-        sys.stdout.write(f"用已有的指令集 {places.instructions}（{_count(places.instructions)} 行），不重建。\n")
+        origin = _card(places.instructions).get("source", "别处")
+        sys.stdout.write(
+            f"用已有的指令集 {places.instructions}（{_count(places.instructions)} 行，来自 {origin}），不重建。\n"
+        )
         return None
     if source is None:
-        database = places.work / "sample.db"
+        database = places.work / _SAMPLE_NAME
         run_fintunnel("dataset", "sample", "--out", str(database), advice="请看磁盘是否满了。")
         return database
     if source.suffix == ".jsonl":
@@ -50,7 +57,7 @@ def build(form: Form, places: Places, database: Path | None) -> None:
     """Build what is not there yet, and check it."""
     if not places.instructions.is_file():
         if database is None:
-            raise CellError("还没有数据：请先运行第 6 节。")
+            raise CellError(f"还没有数据：请先运行{Section.DATA}。")
         run_fintunnel(
             *("dataset", "build", "--db", str(database), "--out", str(places.instructions)),
             *("--num-samples", str(form.num_samples or "all")),
@@ -69,7 +76,7 @@ def _source(form: Form, places: Places) -> Path | None:
     if form.data == UPLOAD:
         return None if places.instructions.is_file() else _uploaded(drive.upload())
     source = Path(form.data)
-    if source.suffix == ".jsonl" or source.suffix in (".db", ".sqlite", ".sqlite3"):
+    if source.suffix in (".jsonl", *_DATABASES):
         if source.is_file():
             return source
         drive.check_mounted(source)
@@ -81,7 +88,7 @@ def _uploaded(files: list[Path]) -> Path:
     """Of several the instruction set: its splits and its card come with it."""
     names = {name.name for file in files for name in (*split_paths(file).values(), card_path(file)) if name != file}
     for file in sorted(files, key=lambda path: (path.suffix != ".jsonl", len(path.name))):
-        if file.suffix in (".jsonl", ".db", ".sqlite", ".sqlite3") and file.name not in names:
+        if file.suffix in (".jsonl", *_DATABASES) and file.name not in names:
             return file
     raise CellError(f"上传的 {'、'.join(file.name for file in files)} 里没有 .db、.sqlite 或 .jsonl：请再运行这一格。")
 
@@ -106,6 +113,11 @@ def _check_same(form: Form, instructions: Path, source: Path | None) -> None:
         wanted = form.num_samples or "all"
         if card.get("num_samples", wanted) != wanted:
             differing.append(f"NUM_SAMPLES 原来 {card['num_samples']}，现在 {wanted}")
+        # By name: the sample's bytes carry the version of the SQLite that wrote it.
+        if form.data == SAMPLE and card and card.get("source") != _SAMPLE_NAME:
+            differing.append(f"DATA 是 {SAMPLE}，原来的数据是 {card.get('source')}")
+        if form.data == UPLOAD and card.get("source") == _SAMPLE_NAME:
+            differing.append(f"DATA 是 {UPLOAD}，原来的是示例数据")
         if source is not None and card.get("source_sha256") not in (None, file_sha256(source)):
             differing.append(f"数据库原来是 {card.get('source')}，现在是 {source.name}，内容不同")
     if differing:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from fintunnel_training.colab.failure import CellError
+from fintunnel_training.colab.sections import Section
 
 __all__ = ["check_mounted", "download", "in_colab", "mount", "upload"]
 
@@ -37,7 +38,7 @@ def mount() -> None:
 def check_mounted(folder: Path) -> None:
     """Raise CellError for a folder on a Drive that is not there: what is written would be lost with the runtime."""
     if _MOUNT in folder.absolute().parents and not os.path.ismount(_MOUNT):
-        raise CellError(f"{folder} 在 Drive 上，而 Drive 没有挂载：请先运行第 2 节，再运行这一格。")
+        raise CellError(f"{folder} 在 Drive 上，而 Drive 没有挂载：请先运行{Section.DRIVE}，再运行这一格。")
 
 
 def upload() -> list[Path]:

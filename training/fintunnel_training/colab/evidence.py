@@ -13,8 +13,10 @@ from fintunnel_training.adapter import MANIFEST, file_sha256, read_adapter
 from fintunnel_training.colab.commands import run_fintunnel
 from fintunnel_training.colab.failure import CellError
 from fintunnel_training.colab.form import Form
+from fintunnel_training.colab.keeping_answers import KeptAnswers
 from fintunnel_training.colab.keys import Keys
 from fintunnel_training.colab.places import Places, copy_folder
+from fintunnel_training.colab.sections import Section
 from fintunnel_training.colab.showing import Table, show, show_page, show_picture
 from fintunnel_training.colab.training import base_for
 from fintunnel_training.comparison.result import Answer, ComparisonResult
@@ -26,7 +28,6 @@ from fintunnel_training.qlora.evidence import read_training_info
 __all__ = ["compare", "show_files", "show_training", "zip_adapter"]
 
 _TEXTS_SHARE = 4  # one in so many compared news is answered in words too, which takes most of the time
-_NOT_TRAINED = "还没有训练好的适配器：请先运行第 9 节。"
 
 
 def show_files(places: Places) -> None:
@@ -35,12 +36,11 @@ def show_files(places: Places) -> None:
     Raises:
         CellError: a file is missing or altered.
     """
-    if not (places.saved / MANIFEST).is_file():
-        raise CellError(_NOT_TRAINED)
+    places.check_trained()
     try:
         manifest = read_adapter(places.saved, allow_unverified=True)
     except AdapterError as error:
-        raise CellError(f"{error}。请删掉 {places.saved}，再运行第 9 节。") from None
+        raise CellError(f"{error}。请删掉 {places.saved}，再运行{Section.TRAIN}。") from None
     assert manifest is not None  # the file was there
     hashes = {MANIFEST: file_sha256(places.saved / MANIFEST), **manifest.files}
     sizes = {name: (places.saved / name).stat().st_size for name in hashes}
@@ -55,7 +55,7 @@ def show_files(places: Places) -> None:
 def show_training(places: Places) -> None:
     info = read_training_info(places.saved)
     if info is None:
-        raise CellError(_NOT_TRAINED)
+        raise CellError(f"{places.saved} 里没有训练记录：请先运行{Section.TRAIN}。")
     options = info.options
     rows = [
         ("基座", f"{info.base}（{info.quantization}，{info.precision}，{info.device}）"),
@@ -78,8 +78,7 @@ def show_training(places: Places) -> None:
 def compare(form: Form, places: Places, keys: Keys) -> None:
     """Base and adapter, asked the same questions of the test split; without one, the form's headline alone. Answers
     that are there already are not asked for again."""
-    if not (places.saved / MANIFEST).is_file():
-        raise CellError(_NOT_TRAINED)
+    places.check_trained()
     if form.compare_rows == 0:
         sys.stdout.write("COMPARE_ROWS 是 0，跳过对比。\n")
         return
@@ -91,11 +90,13 @@ def compare(form: Form, places: Places, keys: Keys) -> None:
     questions = ["--cases", form.headline]
     if split_paths(places.instructions)["test"].is_file():
         questions = ["--data", str(places.instructions), "--rows", str(form.compare_rows), "--texts", str(texts)]
-    run_fintunnel(
-        *("compare", "--adapter", str(places.saved), "--base", base_for(form), *questions, "--out", str(here)),
-        environment=keys.hub,
-        advice="已得到的回答都存着，再运行这一格会接着问。",
-    )
+    with KeptAnswers(here, kept) as answers:
+        run_fintunnel(
+            *("compare", "--adapter", str(places.saved), "--base", base_for(form), *questions, "--out", str(here)),
+            environment=keys.hub,
+            advice="已得到的回答都存着，再运行这一格会接着问。",
+            meanwhile=answers.keep_now_and_then,
+        )
     copy_folder(here, kept)
     _show_example(_result(kept / "report.json"))
     show_page(kept / "report.html")
@@ -103,8 +104,7 @@ def compare(form: Form, places: Places, keys: Keys) -> None:
 
 
 def zip_adapter(places: Places) -> None:
-    if not (places.saved / MANIFEST).is_file():
-        raise CellError(_NOT_TRAINED)
+    places.check_trained()
     run_fintunnel(
         *("export", "--adapter", str(places.saved), "--zip", "--out", str(places.folder / ZIP_NAME)),
         advice="请看 Drive 是否满了。",

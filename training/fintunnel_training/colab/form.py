@@ -22,7 +22,8 @@ class Form(BaseModel):
     reading would cost seconds here.
 
     `data`: SAMPLE, UPLOAD, or the path of a database or a JSONL. `base`: AUTO, or as `fintunnel train --base`.
-    `num_samples`, `max_steps`: 0 for all, for no limit. `compare_rows`: 0 for no comparison.
+    `num_samples`, `max_steps`: 0 for all, for no limit. `batch_size`, `max_length`, `learning_rate`: 0 for what the
+    machine's preset says. `compare_rows`: 0 for no comparison.
     `folder`, `work`: empty for the usual place.
     """
 
@@ -33,9 +34,9 @@ class Form(BaseModel):
     num_samples: int = Field(ge=0)
     epochs: float = Field(gt=0, le=1000)
     max_steps: int = Field(ge=0)
-    batch_size: int = Field(ge=1, le=4096)
-    max_length: int = Field(ge=64)
-    learning_rate: float = Field(gt=0, le=1)
+    batch_size: int = Field(ge=0, le=4096)
+    max_length: int = Field(ge=0)
+    learning_rate: float = Field(ge=0, le=1)
     calibrate: bool
     compare_rows: int = Field(ge=0)
     headline: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]

@@ -21,9 +21,11 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, distributions, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from fintunnel_training.colab.commands import run, run_fintunnel
 from fintunnel_training.colab.failure import CellError
+from fintunnel_training.colab.sections import Section
 
 __all__ = ["EMBEDDED_BASE", "check_gpu", "has_gpu", "install"]
 
@@ -34,6 +36,9 @@ _PIP_ADVICE = (
     "多半是网络：请再运行一次这一格。仍不行，先在新的单元格里运行 %env PIP_INDEX_URL=镜像地址 "
     "或 %env HTTPS_PROXY=代理地址，再运行这一格。"
 )
+
+_at_first: list[Any] = []
+"""of this kernel: the versions that were installed and what was loaded, before anything was changed"""
 
 
 def has_gpu() -> bool:
@@ -71,6 +76,8 @@ def install(repository: str) -> None:
             trained.
     """
     if _is_installed("fintunnel"):
+        if _at_first:
+            describe_changes(_at_first[0], installed_versions(), _at_first[1])  # what failed then, fails still
         sys.stdout.write("已经安装，跳过。\n")
     else:
         _install(Path(repository).resolve())
@@ -82,8 +89,10 @@ def install(repository: str) -> None:
 
 def _install(repository: Path) -> None:
     if not (repository / "pyproject.toml").is_file():
-        raise CellError(f"{repository} 里没有 pyproject.toml：请先运行第 1 节取得代码。")
-    before, loaded = installed_versions(), loaded_distributions()
+        raise CellError(f"{repository} 里没有 pyproject.toml：请先运行{Section.CODE}取得代码。")
+    if not _at_first:
+        _at_first.extend((installed_versions(), loaded_distributions()))
+    before, loaded = _at_first
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
         command = ("install", "-c", str(constraints), "-e", f"{repository}[all]")

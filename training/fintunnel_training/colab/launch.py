@@ -12,7 +12,8 @@ from fintunnel_training.colab.failure import CellError
 from fintunnel_training.colab.form import checked
 from fintunnel_training.colab.keys import Keys, read_keys
 from fintunnel_training.colab.places import find_places
-from fintunnel_training.colab.server import NotebookServer, end_left_behind
+from fintunnel_training.colab.sections import Section
+from fintunnel_training.colab.server import NOT_RUNNING, NotebookServer, end_left_behind
 from fintunnel_training.export.archive import ZIP_NAME
 
 __all__ = ["Launch"]
@@ -99,12 +100,12 @@ class Launch:
 
     def _need_keys(self) -> Keys:
         if self._keys is None:
-            raise CellError("还没有读密钥：请先运行第 5 节。")
+            raise CellError(f"还没有读密钥：请先运行{Section.SECRETS}。")
         return self._keys
 
     def _need_server(self) -> NotebookServer:
         if self._server is None:
-            raise CellError("服务没有在运行：请先运行第 13 节。")
+            raise CellError(NOT_RUNNING)
         return self._server
 
     def _end_server(self) -> None:

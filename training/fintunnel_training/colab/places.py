@@ -11,10 +11,11 @@ from pathlib import Path
 
 from fintunnel.terminal_text import system_reason
 
-from fintunnel_training.adapter import file_sha256
+from fintunnel_training.adapter import MANIFEST, file_sha256
 from fintunnel_training.atomic_files import replace_folder
 from fintunnel_training.colab import drive
 from fintunnel_training.colab.failure import CellError
+from fintunnel_training.colab.sections import Section
 
 __all__ = ["Places", "copy_file", "copy_folder", "find_places"]
 
@@ -51,6 +52,11 @@ class Places:
     def live_curve(self) -> Path:
         """what `fintunnel train` draws while it runs"""
         return self.work / "adapter-training" / "loss_curve.png"
+
+    def check_trained(self) -> None:
+        """Raise CellError where no adapter has been kept yet."""
+        if not (self.saved / MANIFEST).is_file():
+            raise CellError(f"还没有训练好的适配器：请先运行{Section.TRAIN}。")
 
     def check(self) -> None:
         """Raise CellError where results could not be kept: asked again before every longer step."""

@@ -7,24 +7,25 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 from fintunnel.connection_file import FILE_NAME, read_connection
 from fintunnel.errors import FinTunnelError
 from fintunnel.local_server import LocalServer
 
-from fintunnel_training.adapter import MANIFEST
 from fintunnel_training.colab.asking import before_and_after
 from fintunnel_training.colab.failure import CellError
 from fintunnel_training.colab.form import Form
 from fintunnel_training.colab.keys import Keys
 from fintunnel_training.colab.places import Places
+from fintunnel_training.colab.sections import Section
 from fintunnel_training.colab.training import base_for
 
-__all__ = ["NotebookServer", "end_left_behind"]
+__all__ = ["NOT_RUNNING", "NotebookServer", "end_left_behind"]
 
-_MARK = "NOTEBOOK_FOLDER"  # in a server's environment: whose it is
+NOT_RUNNING = f"服务没有在运行：请先运行{Section.SERVE}。"
+
+_MARK = "FINTUNNEL_NOTEBOOK_KERNEL"  # in a server's environment: the process that started it
 _END_SECONDS = 60.0  # more than it gives running requests
 _LOCAL_ONLY = "只在本机，笔记本里可以问；从自己的电脑访问，"
 
@@ -47,19 +48,22 @@ class NotebookServer:
         Raises:
             CellError: there is no adapter, a secret is missing, or the server did not start.
         """
-        if not (self._places.saved / MANIFEST).is_file():
-            raise CellError("还没有训练好的适配器：请先运行第 9 节。")
+        self._places.check_trained()
         tunnel, why_not = self._tunnel()
         log = self._places.work / "server.log"
         command = ["--base", base_for(self._form), "--adapter", str(self._places.saved), *tunnel]
         variables = {**self._keys.ngrok, **self._keys.hub, "FINTUNNEL_API_KEY": self._keys.api_key}
-        variables[_MARK] = str(Path.cwd())
-        self._server = LocalServer(command, log=log, environment=variables)
+        variables[_MARK] = str(os.getpid())
+        # A cell's stop button interrupts the kernel's whole process group, and must not end the server.
+        self._server = LocalServer(command, log=log, environment=variables, own_session=True)
         sys.stdout.write(f"进程 {self._server.process.pid}：{self._server.url}，日志 {log}\n")
         try:
             self._server.wait_until_ready(meanwhile=_follow(self._server))
         except FinTunnelError as error:
             raise CellError(f"服务没有启动起来，原因见上面的日志。{error.advice}") from None
+        except KeyboardInterrupt:
+            self.stop()
+            raise
         url = self._server.url
         self._public = bool(tunnel)
         if self._public:
@@ -79,8 +83,9 @@ class NotebookServer:
         """Lines to paste on the laptop. They name the variable that holds the key, never the key."""
         self._running()
         if not self._public:
+            sections = "、".join(map(str, (Section.PARAMETERS, Section.SECRETS, Section.SERVE)))
             sys.stdout.write(
-                "现在没有公开。打开 USE_NGROK、设好两个密钥后重新运行第 4、5、13 节，这里会给出要粘贴的几行。\n"
+                f"现在没有公开。打开 USE_NGROK、设好两个密钥后重新运行{sections}，这里会给出要粘贴的几行。\n"
             )
             return
         url = os.environ["FINTUNNEL_URL"]
@@ -103,7 +108,7 @@ class NotebookServer:
 
     def _running(self) -> LocalServer:
         if self._server is None or not self.is_running:
-            raise CellError("服务没有在运行：请先运行第 13 节。")
+            raise CellError(NOT_RUNNING)
         return self._server
 
     def _tunnel(self) -> tuple[list[str], str]:
@@ -111,21 +116,52 @@ class NotebookServer:
         if not self._form.use_ngrok:
             return [], f"{_LOCAL_ONLY}请看上面的条款再决定是否打开 USE_NGROK"
         if "NGROK_AUTHTOKEN" not in self._keys.ngrok:
-            return [], f"没有 NGROK_AUTHTOKEN，没有公开；{_LOCAL_ONLY}请设好它，再运行第 5 节和这一格"
+            return [], f"没有 NGROK_AUTHTOKEN，没有公开；{_LOCAL_ONLY}请设好它，再运行{Section.SECRETS}和这一格"
         if not self._keys.own_api_key:
-            raise CellError("公开的服务要有你自己知道的密钥：请设好 FINTUNNEL_API_KEY，再运行第 5 节和这一格。")
+            raise CellError(
+                f"公开的服务要有你自己知道的密钥：请设好 FINTUNNEL_API_KEY，再运行{Section.SECRETS}和这一格。"
+            )
         return ["--tunnel", "ngrok", "--no-page", "--connection-file", str(self._places.folder / FILE_NAME)], ""
 
 
 def end_left_behind() -> None:
-    """A server that nobody here knows any more holds the GPU's memory: end those that were started from this folder,
-    with another form, or by a kernel that was killed."""
+    """A server that nobody knows any more holds the GPU's memory: end those of this kernel, started with another form,
+    and those whose kernel is gone. Another notebook's is left alone.
+
+    Raises:
+        CellError: one cannot be ended.
+    """
     for process in psutil.process_iter():
-        with suppress(psutil.Error):  # another user's, or it has ended meanwhile
-            if process.environ().get(_MARK) == str(Path.cwd()) and "serve" in process.cmdline():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it has ended meanwhile, or is another user's
+            kernel = process.environ().get(_MARK, "")
+            if not kernel or "serve" not in process.cmdline():
+                continue
+            if int(kernel) == os.getpid() or not _is_alive(int(kernel), since=process.create_time()):
                 sys.stdout.write(f"停掉上次留下的服务（进程 {process.pid}）\n")
-                process.terminate()
-                process.wait(_END_SECONDS)
+                _end(process)
+
+
+def _end(process: psutil.Process) -> None:
+    process.terminate()
+    try:
+        process.wait(_END_SECONDS)
+    except psutil.TimeoutExpired:
+        process.kill()
+        try:
+            process.wait(_END_SECONDS)
+        except psutil.TimeoutExpired:
+            raise CellError(
+                f"上次留下的服务（进程 {process.pid}）停不掉，还占着显存：请用菜单「断开连接并删除运行时」重来。"
+            ) from None
+
+
+def _is_alive(pid: int, *, since: float) -> bool:
+    """`since`: a process that has the number by now but began later is another one."""
+    try:
+        process = psutil.Process(pid)
+        return bool(process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= since)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _follow(server: LocalServer) -> Callable[[], None]:

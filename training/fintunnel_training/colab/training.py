@@ -13,10 +13,12 @@ from fintunnel_training.colab.form import AUTO, Form
 from fintunnel_training.colab.install import has_gpu
 from fintunnel_training.colab.keys import Keys
 from fintunnel_training.colab.places import Places, copy_folder
+from fintunnel_training.colab.sections import Section
 from fintunnel_training.colab.showing import LivePicture
 from fintunnel_training.errors import AdapterError, TrainingError
 from fintunnel_training.instructions import read_instructions
 from fintunnel_training.qlora.evidence import read_training_info
+from fintunnel_training.qlora.recipe import PRESETS, load_recipe
 from fintunnel_training.serving import base_of
 
 __all__ = ["base_for", "dry_run", "train"]
@@ -73,14 +75,20 @@ def train(form: Form, places: Places, keys: Keys) -> None:
 
 def _arguments(form: Form, places: Places) -> list[str]:
     arguments = ["train", "--data", str(places.instructions), "--base", base_for(form), "--out", str(places.adapter)]
-    arguments += ["--epochs", f"{form.epochs:g}", "--learning-rate", f"{form.learning_rate:g}"]
-    arguments += ["--batch-size", str(form.batch_size), "--max-length", str(form.max_length)]
-    return [*arguments, *(["--max-steps", str(form.max_steps)] if form.max_steps else [])]
+    arguments += ["--epochs", f"{form.epochs:g}"]
+    info = read_training_info(places.adapter)
+    if info is not None and info.options.get("preset") in PRESETS:
+        # A finished adapter stays finished on another kind of GPU, too.
+        arguments += ["--preset", info.options["preset"]]
+    for name in ("learning_rate", "batch_size", "max_length", "max_steps"):
+        if value := getattr(form, name):
+            arguments += [f"--{name.replace('_', '-')}", str(value)]
+    return arguments
 
 
 def _check_data(places: Places) -> None:
     if not places.instructions.is_file():
-        raise CellError(f"还没有 {places.instructions}：请先运行第 6、7 节。")
+        raise CellError(f"还没有 {places.instructions}：请先运行{Section.DATA}和{Section.DATASET}。")
 
 
 def _check_same(form: Form, places: Places) -> None:
@@ -88,9 +96,10 @@ def _check_same(form: Form, places: Places) -> None:
     info = read_training_info(places.adapter)
     if info is None:
         return
-    wanted: dict[str, object] = form.model_dump(include={"epochs", "batch_size", "max_length", "learning_rate"}) | {
-        "max_steps": form.max_steps or None
-    }
+    names = {"epochs", "batch_size", "max_length", "learning_rate", "max_steps"}
+    wanted: dict[str, object] = {name: value or None for name, value in form.model_dump(include=names).items()}
+    if info.options.get("preset") in PRESETS:  # 0 asks for its values
+        wanted = load_recipe(info.options["preset"], wanted).model_dump(include=names)
     differing = [
         f"{name.upper()} 原来 {info.options.get(name) or 0}，现在 {value or 0}"
         for name, value in wanted.items()
