@@ -161,7 +161,8 @@ def demo(began: float, *, leave: bool, port: int | None) -> int:
             return 0
         say(f"服务继续运行在 {url}，按 Ctrl+C 停止。以后直接启动，不必再训练：")
         again = [str(python()), "-m", "fintunnel", "serve", "--base", "embedded", "--adapter", str(adapter)]
-        say(f"  {shlex.join(again)}")
+        call_it = "& " if os.name == "nt" else ""  # PowerShell takes a quoted text at the front for a string
+        say(f"  {call_it}{shlex.join(again)}")
         return server.wait()
     finally:
         stop(server)

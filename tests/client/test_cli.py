@@ -89,7 +89,7 @@ def test_chinese_comes_out_as_utf8_on_a_gbk_console(tmp_path: Path) -> None:
         check=False,
     )
     assert finished.returncode == 1
-    assert finished.stderr.decode("utf-8").strip() == "[错误] 找不到数据库文件：没有.db"
+    assert finished.stderr.decode("utf-8").startswith("[错误] 找不到数据库文件：没有.db。")
 
 
 def test_the_client_starts_without_the_model_libraries() -> None:

@@ -51,7 +51,9 @@ def _engine(source: str) -> tuple[sa.Engine, str]:
         raise DatabaseError("数据库地址无法识别，应形如 postgresql+psycopg://用户@主机/库名")
     path = Path(source)
     if not path.is_file():
-        raise DatabaseError(f"找不到数据库文件：{path}")
+        raise DatabaseError(
+            f"找不到数据库文件：{path}。没有数据库时，fintunnel dataset sample --out FILE.db 写出一个示例。"
+        )
 
     def connect() -> sqlite3.Connection:
         # In WAL mode even a reader makes files beside the database, unless told that nobody is writing.
