@@ -16,14 +16,17 @@ def test_an_earlier_sample_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     build_sample_database(path)
     assert path.read_bytes() == first
 
+    grown = tmp_path / "grown.db"
+    grown.write_bytes(first)
     own = tmp_path / "finance_analysis.db"
-    with closing(sqlite3.connect(own)) as connection, connection:
-        connection.execute("CREATE TABLE mine (a)")
-    before = own.read_bytes()
-    with pytest.raises(DatabaseError, match="不是示例数据库"):
-        build_sample_database(own)
-    assert own.read_bytes() == before
-    assert {file.name for file in tmp_path.iterdir()} == {"s.db", "finance_analysis.db"}
+    for path in (grown, own):
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("CREATE TABLE mine (a)")
+        before = path.read_bytes()
+        with pytest.raises(DatabaseError, match="不是示例数据库，或者已经改动过"):
+            build_sample_database(path)
+        assert path.read_bytes() == before
+    assert {file.name for file in tmp_path.iterdir()} == {"s.db", "finance_analysis.db", "grown.db"}
 
 
 def test_october_stays_unseen(sample_database: Path) -> None:

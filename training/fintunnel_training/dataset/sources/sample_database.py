@@ -30,16 +30,18 @@ CREATE TABLE event_impacts (event_id TEXT NOT NULL, ticker TEXT NOT NULL, window
 """
 _TICKER = "XAUUSD"
 _APPLICATION_ID = 0x46544E4C  # "FTNL"
+_CHANGES = 5  # what SQLite's file change counter has come to when the sample is written
 
 
 def build_sample_database(path: Path) -> None:
-    """Write the sample database to `path`. What is there is replaced only if it is an earlier sample.
+    """Write the sample database to `path`. What is there is replaced only if it is an earlier sample that nobody
+    changed: people add news of their own to one.
 
     Raises:
         DatabaseError: another file stands there, or it cannot be written.
     """
     if path.exists() and not _is_sample(path):
-        raise DatabaseError(f"{path} 已经存在，而且不是示例数据库。为免覆盖，请换一个文件名。")
+        raise DatabaseError(f"{path} 已经存在，而且不是示例数据库，或者已经改动过。为免覆盖，请换一个文件名。")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing_file(path) as partial, closing(sqlite3.connect(partial)) as connection, connection:
@@ -55,8 +57,9 @@ def _is_sample(path: Path) -> bool:
         header = path.read_bytes()[:72]
     except OSError:
         return False
-    # SQLite's file format: the application id is the big-endian number at offset 68.
-    return header.startswith(b"SQLite format 3") and int.from_bytes(header[68:72]) == _APPLICATION_ID
+    # SQLite's file format: big-endian numbers, the file change counter at offset 24, the application id at 68.
+    numbers = int.from_bytes(header[24:28]), int.from_bytes(header[68:72])
+    return header.startswith(b"SQLite format 3") and numbers == (_CHANGES, _APPLICATION_ID)
 
 
 def _fill(connection: sqlite3.Connection) -> None:
