@@ -167,12 +167,12 @@ def test_bytes_that_keep_the_line_alive_do_not_stretch_the_deadline(
 
     def answer(asked: Asked) -> Reply:
         reply = rationale_reply()
-        return Reply(body=reply.body, drip=0.05, drips=200 if news(3).text in asked.text else 1)
+        return Reply(body=reply.body, drip=0.05, drips=1200 if news(3).text in asked.text else 1)  # a minute of bytes
 
     started = time.monotonic()
     with teacher_server(answer) as server:
-        ended = augment(server, "--timeout", "0.5")
-    assert ended.status == 0 and time.monotonic() - started < 5
+        ended = augment(server, "--timeout", "3")  # seconds: on a busy machine the other five still make it
+    assert ended.status == 0 and time.monotonic() - started < 30
     assert augment.card["teacher"]["failed"] == {"timeout": 1} and augment.card["teacher"]["accepted"] == 5
 
 
