@@ -16,6 +16,7 @@ from fintunnel.commands.analyze import analyze
 from fintunnel.commands.chat import chat
 from fintunnel.commands.check import check
 from fintunnel.commands.mcp import mcp
+from fintunnel.commands.wrong_use import wrong_use, wrong_use_message
 from fintunnel.errors import ERROR_PREFIX, ConfigurationError, FinTunnelError
 from fintunnel.terminal_text import printable, use_utf8
 
@@ -93,16 +94,15 @@ def main(arguments: list[str] | None = None) -> None:
         typer.echo("已中断。", err=True)
         raise SystemExit(_INTERRUPTED) from None
     except Exception as error:
-        # Wrong use in click's sense, and its Abort: typer carries a click of its own, whose classes are not public.
+        # Of the click inside typer, whose classes are not public.
         if type(error).__name__ == "Abort":
             typer.echo("已中断。", err=True)
             raise SystemExit(_INTERRUPTED) from None
-        message = getattr(error, "format_message", None)
-        if type(error).__name__ == "NoArgsIsHelpError" and message is not None:
-            typer.echo(message())
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(error.format_message())  # type: ignore[attr-defined]
             raise SystemExit(2) from None
-        if message is not None:
-            _fail(str(_wrong_use(given[:1], message())), 2, debug)
+        if wrong_use_message(error) is not None:
+            _fail(str(wrong_use(_names(given), error)), 2, debug)
         _fail(f"程序出错：{type(error).__name__}: {error}（加 --debug 可看完整信息）", 1, debug)
 
 
@@ -130,11 +130,10 @@ def _add_command(entry_point: EntryPoint) -> None:
         except ModuleNotFoundError as error:
             raise _missing_extra(name, error) from error
         except Exception as error:
-            # Wrong use in click's sense: typer carries a click of its own, whose classes are not public.
-            message = getattr(error, "format_message", None)
-            if message is None or type(error).__name__ == "NoArgsIsHelpError":
+            if wrong_use_message(error) is None or type(error).__name__ == "NoArgsIsHelpError":
                 raise
-            raise _wrong_use([name, *context.args[:1]], message()) from error
+            has_commands = len(command.registered_commands) > 1
+            raise wrong_use([name, *_names(context.args if has_commands else [])], error) from error
         if isinstance(status, int) and status:  # how an inner command tells of Ctrl+C and of typer.Exit
             raise typer.Exit(status)
 
@@ -146,15 +145,9 @@ def _add_command(entry_point: EntryPoint) -> None:
     )(run)
 
 
-def _wrong_use(arguments: list[str], message: str) -> ConfigurationError:
-    """`arguments`: the command and, where it has some of its own, the one below it."""
-    command = " ".join(argument for argument in arguments if argument.isidentifier() and argument.isascii())
-    one_line = " ".join(message.split()).rstrip(".?")
-    if one_line.startswith("No such command"):
-        return ConfigurationError(f"没有这个命令：{command}", advice="全部命令见 fintunnel --help")
-    if one_line.startswith("Got unexpected extra argument"):
-        one_line = f"多出了参数{one_line.partition('argument')[2].removeprefix('(s)')}；里面有空格的文字请加引号"
-    return ConfigurationError(f"选项不对：{one_line}", advice=f"用法见 fintunnel {command} --help")
+def _names(arguments: list[str]) -> list[str]:
+    """The command that the arguments begin with, if they do."""
+    return arguments[:1] if arguments and not arguments[0].startswith("-") else []
 
 
 def _missing_extra(name: str, error: ModuleNotFoundError) -> ConfigurationError:

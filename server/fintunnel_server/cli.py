@@ -16,7 +16,7 @@ __all__ = ["serve"]
 serve = typer.Typer(add_completion=False, rich_markup_mode=None, help="启动 /analyze 服务")
 
 
-@serve.callback(invoke_without_command=True)
+@serve.command()
 def _serve(
     adapter: Annotated[
         list[str] | None,

@@ -12,7 +12,7 @@ __all__ = ["calibrate"]
 calibrate = typer.Typer(add_completion=False, rich_markup_mode=None, help="用验证集校准模型给出的概率")
 
 
-@calibrate.callback(invoke_without_command=True)
+@calibrate.command()
 def _calibrate(
     adapter: Annotated[Path, typer.Option(help="适配器目录；calibration.json 写在里面")],
     data: Annotated[Path, typer.Option(help="训练用的指令集 X.jsonl（取它旁边的 X.val.jsonl），或 X.val.jsonl 本身")],

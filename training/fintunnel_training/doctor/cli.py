@@ -25,7 +25,7 @@ _COLOURS: dict[Status, str] = {
 _NAME_WIDTH = 14  # of "fintunnel 缓存", the longest name
 
 
-@doctor.callback(invoke_without_command=True)
+@doctor.command()
 def _doctor(
     base: Annotated[
         str | None, typer.Option(help="embedded、本地目录或模型 ID；默认有 GPU 用 deepseek-llm-7b-chat，否则 embedded")

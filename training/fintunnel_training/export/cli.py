@@ -19,7 +19,7 @@ __all__ = ["export"]
 export = typer.Typer(add_completion=False, rich_markup_mode=None, help="把适配器打包、转换或与基座合并")
 
 
-@export.callback(invoke_without_command=True)
+@export.command()
 def _export(
     adapter: Annotated[Path, typer.Option(help="适配器目录")],
     as_zip: Annotated[

@@ -20,7 +20,7 @@ train = typer.Typer(add_completion=False, rich_markup_mode=None, help="训练 4-
 _CALIBRATION_ROWS = 200
 
 
-@train.callback(invoke_without_command=True)
+@train.command()
 def _train(
     data: Annotated[Path, typer.Option(help="指令集 JSONL；有 X.val.jsonl 在旁边就用它评估")],
     out: Annotated[Path, typer.Option(help="适配器目录")],
