@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from fintunnel.atomic_file import replacing_file
 from fintunnel.errors import ConfigurationError
+from fintunnel.terminal_text import system_reason
 
 __all__ = ["FILE_NAME", "FORMAT_VERSION", "Connection", "read_connection", "write_connection"]
 
@@ -53,8 +54,7 @@ def read_connection(path: Path) -> Connection:
             f"没有连接文件 {path}", advice="请用 --connection-file 启动服务；文件在 Drive 里的话，等它同步完。"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a path that cannot be one
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigurationError(f"无法读取连接文件 {path}：{reason}") from error
+        raise ConfigurationError(f"无法读取连接文件 {path}：{system_reason(error)}") from error
     try:
         if len(content) > _MAX_BYTES:
             raise ValueError("too large")

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from fintunnel.api_key import ApiKey
 from fintunnel.broken_rules import rule_in_chinese
 from fintunnel.errors import ConfigurationError
+from fintunnel.terminal_text import system_reason
 
 __all__ = ["Backend", "ClientSettings", "load_settings"]
 
@@ -64,4 +65,4 @@ def load_settings() -> ClientSettings:
     except UnicodeDecodeError:
         raise ConfigurationError("读取 .env 失败：它不是 UTF-8 编码", advice="请另存为 UTF-8。") from None
     except OSError as error:
-        raise ConfigurationError(f"读取 .env 失败：{error.strerror}") from None
+        raise ConfigurationError(f"读取 .env 失败：{system_reason(error)}") from None

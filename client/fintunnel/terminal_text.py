@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 __all__ = ["printable", "system_reason", "use_utf8"]
@@ -13,6 +14,15 @@ _REASONS: dict[type[OSError], str] = {
     PermissionError: "没有权限，或被别的程序占用",
     FileExistsError: "已经有了",
 }
+_REASONS_BY_NUMBER = {
+    errno.ENOSPC: "磁盘满了",
+    errno.EROFS: "磁盘是只读的",
+    errno.ENAMETOOLONG: "名字太长",
+    errno.ELOOP: "链接绕成了圈",
+    errno.EMFILE: "这个程序打开的文件太多",
+    errno.EADDRINUSE: "已被占用",
+    errno.EADDRNOTAVAIL: "这台机器没有这个地址",
+}
 
 
 def printable(text: str) -> str:
@@ -20,9 +30,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
-def system_reason(error: OSError) -> str:
-    """Why, in Chinese where it is one of the usual reasons."""
-    return _REASONS.get(type(error)) or error.strerror or type(error).__name__
+def system_reason(error: Exception) -> str:
+    """Why a file, a folder or a port cannot be used, in Chinese where it is one of the usual reasons. The first line
+    of what is no error of the system's: a path with a zero byte is a ValueError, and torch has its own for a full disk.
+    """
+    if isinstance(error, OSError):
+        known = _REASONS_BY_NUMBER.get(error.errno or 0) or _REASONS.get(type(error)) or error.strerror
+        if known:
+            return known
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def use_utf8() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -142,6 +143,16 @@ def test_check_says_who_will_answer(live_app: LiveApp, capsys: pytest.CaptureFix
     assert f"地址  {live_app.url}" in shown and "模型  fintunnel：instant + tuned" in shown and "毫秒" in shown
     assert here("check", "--json") == 0
     assert json.loads(capsys.readouterr().out)["adapter"] == "tuned"
+
+
+def test_check_of_a_silent_server_names_its_own_option(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections are accepted, nothing is answered
+        monkeypatch.setenv("FINTUNNEL_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert here("check", "--timeout", "0.3") == 1
+    shown = capsys.readouterr().err
+    assert "0.3 秒内没有得到" in shown and "--timeout" in shown and "FINTUNNEL_TIMEOUT" not in shown
 
 
 def test_check_of_nobody_is_one_line_and_status_1(

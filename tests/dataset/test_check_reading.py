@@ -62,6 +62,7 @@ def test_conversations_are_named_with_the_way_to_convert_them(
     [
         ("", "没有任何一行", 1),
         (json.dumps([foreign(1), foreign(2)], indent=1), "JSON 数组", 1),
+        ("SQLite format 3\0", "是 SQLite 数据库，不是 JSONL。请先用它建指令集：fintunnel dataset build --db", 1),
         (None, "没有这个文件", 2),
     ],
 )

@@ -291,6 +291,7 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path: Path, instruc
     out = tmp_path / "tuned"
     done = fintunnel("train", "--data", str(instructions), "--base", "embedded", "--out", str(out), "--dry-run")
     assert done.returncode == 0 and "峰值约" in done.stderr and "步" in done.stderr and list(tmp_path.iterdir()) == []
+    assert "基座 embedded，预设 cpu：批大小" in done.stderr and "去掉 --dry-run" in done.stderr
     info = info_of(adapter)
     assert f"适配器文件约 {info.trainable_parameters * 2 / 2**20:.1f} MiB" in done.stderr
     assert 0.5 < info.estimated_gib["peak"] / info.peak_memory_gib < 1.5

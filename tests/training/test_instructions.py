@@ -48,9 +48,11 @@ def test_other_encodings_empty_and_missing_files_are_errors(tmp_path: Path) -> N
     gbk.write_bytes(GOOD.encode() + b"\n" + GOOD.encode("gbk"))
     with pytest.raises(DataError, match="第 2 行不是 UTF-8"):
         read_instructions(gbk)
+    with pytest.raises(DataError, match="SQLite 数据库.*fintunnel dataset build --db"):
+        read_instructions(write(tmp_path / "news.db", "SQLite format 3\0"))
     with pytest.raises(DataError, match="没有任何一行"):
         read_instructions(write(tmp_path / "empty.jsonl", ""))
-    with pytest.raises(DataError, match="无法读取"):
+    with pytest.raises(DataError, match="无法读取指令集 .*：没有这个文件"):
         read_instructions(tmp_path / "none.jsonl")
 
 

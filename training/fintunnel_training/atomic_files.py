@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fintunnel.atomic_file import rename
+from fintunnel.terminal_text import system_reason
 
 from fintunnel_training.errors import DataError
 
@@ -32,7 +33,7 @@ def replacing(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
         for path in paths:
             os.replace(partial[path], path)
     except OSError as error:
-        raise DataError(f"无法写入 {paths[0]}：{error.strerror}") from error
+        raise DataError(f"无法写入 {paths[0]}：{system_reason(error)}") from error
     finally:
         for path in partial.values():
             with suppress(OSError):

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from fintunnel.broken_rules import rule_in_chinese
 from fintunnel.prompt import PROMPT_VERSION, Style
+from fintunnel.terminal_text import system_reason
 from fintunnel.wire import HORIZON_MIN, AnalyzeRequest, Edges, NewsRequest, ReportRequest
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,6 +18,7 @@ from fintunnel_training.errors import DataError
 
 __all__ = [
     "SPLITS",
+    "SQLITE_MAGIC",
     "InstructionFile",
     "InstructionRow",
     "card_path",
@@ -24,10 +26,13 @@ __all__ = [
     "parse_row",
     "read_instructions",
     "read_objects",
+    "refuse_database",
     "split_paths",
 ]
 
 SPLITS = ("train", "val", "test")
+SQLITE_MAGIC = b"SQLite format 3\0"
+"""what a database file begins with: https://www.sqlite.org/fileformat2.html#the_database_header"""
 
 _REQUEST: TypeAdapter[NewsRequest | ReportRequest] = TypeAdapter(AnalyzeRequest)
 
@@ -87,12 +92,13 @@ def read_objects(path: Path, what: str = "", hint: str = "") -> tuple[bytes, lis
         what, hint: in Chinese, what kind of file it is and what to add where it cannot be read.
 
     Raises:
-        DataError: no such file, not UTF-8, or a line that is no JSON object.
+        DataError: no such file, a database, not UTF-8, or a line that is no JSON object.
     """
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise DataError(f"无法读取{what} {path}：{error.strerror}" + (f"。{hint}" if hint else "")) from error
+        raise DataError(f"无法读取{what} {path}：{system_reason(error)}" + (f"。{hint}" if hint else "")) from error
+    refuse_database(raw, path)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -101,6 +107,15 @@ def read_objects(path: Path, what: str = "", hint: str = "") -> tuple[bytes, lis
     # Split on "\n" alone: str.splitlines would break rows at U+2028 and other marks that JSON allows inside.
     lines = [(f"{path} 第 {number} 行", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     return raw, [(where, parse_object(line, where)) for where, line in lines]
+
+
+def refuse_database(raw: bytes, path: Path) -> None:
+    """Raises DataError for a database in an instruction file's place: the commonest of wrong files."""
+    if raw.startswith(SQLITE_MAGIC):
+        raise DataError(
+            f"{path} 是 SQLite 数据库，不是 JSONL。"
+            f"请先用它建指令集：fintunnel dataset build --db {path} --out 指令集.jsonl"
+        )
 
 
 def parse_object(line: str, where: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from fintunnel.terminal_text import system_reason
+
 from fintunnel_training.errors import OptionError
 
 __all__ = ["usable_base", "usable_path"]
@@ -22,7 +24,7 @@ def usable_path(path: Path, option: str) -> Path:
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass  # told by whoever reads or writes there
     except (OSError, RuntimeError) as error:  # for a circle, Python before 3.13 raises RuntimeError
-        reason = getattr(error, "strerror", None) or "Too many levels of symbolic links"
+        reason = system_reason(error) if isinstance(error, OSError) else "链接绕成了圈"
         text = str(path)
         raise OptionError(f"{option} 不能用：{reason}（{text if len(text) <= 60 else text[:60] + '…'}）") from error
     return found

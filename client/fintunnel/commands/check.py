@@ -9,9 +9,13 @@ from typing import Annotated
 import typer
 
 from fintunnel.deepseek_client import DeepSeekClient
+from fintunnel.errors import RequestTimeout
 from fintunnel.terminal_text import printable
 
 __all__ = ["check"]
+
+# No model is asked here, and FINTUNNEL_TIMEOUT, which a request's advice names, does not count.
+_UNANSWERED = "请确认地址没有写错、服务已就绪、网络和代理通；只是慢的话，用 --timeout 等得更久。"
 
 
 def check(
@@ -19,8 +23,11 @@ def check(
     timeout: Annotated[float, typer.Option(help="最多等多少秒", min=0.1, max=600.0)] = 15.0,
 ) -> None:
     """检查谁会回答：后端、地址、模型、往返时间。不向模型提问。"""
-    with DeepSeekClient() as client:
-        found = client.check(timeout_seconds=timeout)
+    try:
+        with DeepSeekClient() as client:
+            found = client.check(timeout_seconds=timeout)
+    except RequestTimeout as error:
+        raise RequestTimeout(error.message, advice=_UNANSWERED) from error
     if as_json:
         typer.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2))
         return

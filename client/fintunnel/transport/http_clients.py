@@ -12,6 +12,7 @@ import httpcore
 import httpx
 
 from fintunnel.errors import ConfigurationError
+from fintunnel.terminal_text import system_reason
 from fintunnel.transport.async_transport import AsyncBackend, AsyncTransport
 from fintunnel.transport.deadline import DeadlineBackend, DeadlineTransport
 
@@ -115,7 +116,7 @@ def _pool_options(url: httpx.URL, http2: bool) -> dict[str, Any]:
         context = httpx.create_ssl_context() if url.scheme == "https" else None
     except OSError as error:
         raise ConfigurationError(
-            f"证书设置无效：{error.strerror or error}", advice="请检查 SSL_CERT_FILE 和 SSL_CERT_DIR。"
+            f"证书设置无效：{system_reason(error)}", advice="请检查 SSL_CERT_FILE 和 SSL_CERT_DIR。"
         ) from error
     proxy = proxy_for(url)
     return {

@@ -7,6 +7,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fintunnel.terminal_text import system_reason
+
 from fintunnel_server.errors import ServerError
 
 __all__ = ["listening"]
@@ -28,6 +30,6 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
             listener.listen(1)
         except OSError as error:
             raise ServerError(
-                f"端口 {port} 不能用（{host}）：{error.strerror}。请换一个 --port，或停掉占用它的程序。"
+                f"端口 {port} 不能用（{host}）：{system_reason(error)}。请换一个 --port，或停掉占用它的程序。"
             ) from error
         yield listener

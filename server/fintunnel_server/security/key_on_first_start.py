@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 from fintunnel.api_key import clean_key
+from fintunnel.terminal_text import system_reason
 from platformdirs import user_config_path
 from pydantic import SecretStr
 
@@ -80,4 +81,4 @@ def _write(path: Path, key: str) -> None:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(key + "\n")
     except OSError as error:
-        raise SettingsError(f"密钥存不进 {path}：{error.strerror}。请设置环境变量 FINTUNNEL_API_KEY。") from error
+        raise SettingsError(f"密钥存不进 {path}：{system_reason(error)}。请设置环境变量 FINTUNNEL_API_KEY。") from error

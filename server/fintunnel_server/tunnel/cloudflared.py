@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Lock, Thread
 
+from fintunnel.terminal_text import system_reason
+
 from fintunnel_server.errors import TunnelFailed
 from fintunnel_server.tunnel.agent import Trouble, ask_loopback, public_url
 
@@ -102,7 +104,7 @@ class CloudflaredAgent:
                     creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
                 )
             except OSError as error:
-                raise TunnelFailed(f"cloudflared 启动不了：{error.strerror}。检查 {self._program}。") from error
+                raise TunnelFailed(f"cloudflared 启动不了：{system_reason(error)}。检查 {self._program}。") from error
             self._reader = Thread(target=self._read, args=[self._process], name="cloudflared-log", daemon=True)
             self._reader.start()
 

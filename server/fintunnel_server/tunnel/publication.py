@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 from fintunnel.connection_file import Connection, read_connection, write_connection
 from fintunnel.errors import FinTunnelError
+from fintunnel.terminal_text import system_reason
 
 from fintunnel_server.errors import SettingsError
 from fintunnel_server.tunnel.announcement import announcement
@@ -32,7 +33,8 @@ def check_connection_file(path: Path) -> None:
             pass
     except OSError as error:
         raise SettingsError(
-            f"连接文件写不进 {path.absolute().parent}：{error.strerror}。先建好目录（Drive 要先挂载），或换一个路径。"
+            f"连接文件写不进 {path.absolute().parent}：{system_reason(error)}。"
+            "先建好目录（Drive 要先挂载），或换一个路径。"
         ) from error
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fintunnel.atomic_file import replacing_file
 from fintunnel.deepseek_client import DeepSeekClient
+from fintunnel.terminal_text import system_reason
 from fintunnel.wire import HORIZON_MIN, Edges, NewsAnalysis, NewsRequest
 
 from fintunnel_training.adapter import ADAPTER_WEIGHTS, Manifest, file_sha256, list_file, read_adapter
@@ -161,7 +162,7 @@ def _write(adapter: Path, calibration: Calibration, fields: dict[FieldName, dict
         with replacing_file(file) as partial:
             partial.write_text(calibration.model_dump_json(indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise DataError(f"无法写入 {file}：{error.strerror}") from error
+        raise DataError(f"无法写入 {file}：{system_reason(error)}") from error
     finally:
         # Even when interrupted: a manifest that holds an earlier file's hash would make the adapter useless.
         for path in (picture, file):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
 from fintunnel.broken_rules import rule_in_chinese
+from fintunnel.terminal_text import system_reason
 from fintunnel.wire import DIRECTIONS, IMPACTS, Signal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -137,7 +138,7 @@ def read_calibration(folder: Path) -> Calibration | None:
     try:
         calibration = Calibration.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise AdapterError(f"无法读取 {path}：{error.strerror}") from error
+        raise AdapterError(f"无法读取 {path}：{system_reason(error)}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, get_args
 
+from fintunnel.terminal_text import system_reason
 from fintunnel.wire import AnalyzeResponse, NewsAnalysis, ReportAnswer
 from pydantic import TypeAdapter, ValidationError
 
@@ -228,4 +229,4 @@ def _reason(error: sqlite3.Error | OSError) -> str:
             return "读写出错。请检查磁盘空间。"
         case "CORRUPT" | "NOTADB":
             return "它已损坏，或不是 SQLite 文件。请把它移走再运行。"
-    return f"{getattr(error, 'strerror', None) or error}。"
+    return f"{system_reason(error)}。"

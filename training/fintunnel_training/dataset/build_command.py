@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from fintunnel.terminal_text import system_reason
 
 from fintunnel_training.errors import OptionError
 
@@ -119,7 +120,7 @@ def _check_outputs(out: Path, *sources: Path | str | None) -> None:
             if path is not None and path.resolve() in written:
                 raise OptionError(f"--out 会覆盖 {path}，请换一个文件名")
     except OSError as error:
-        raise OptionError(f"--out 或来源的路径无法使用：{error.strerror}") from error
+        raise OptionError(f"--out 或来源的路径无法使用：{system_reason(error)}") from error
 
 
 def _as_file(source: str) -> Path | None:

@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from fintunnel.terminal_text import system_reason
+
 from fintunnel_training.doctor.findings import Finding
 from fintunnel_training.embedded import embedded_cache
 
@@ -53,7 +55,7 @@ def _room(folder: Path, need_gb: float, advice: str) -> Finding:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        return Finding("failure", f"{found}，不能写入（{error.strerror}）", advice)
+        return Finding("failure", f"{found}，不能写入（{system_reason(error)}）", advice)
     if free < need_gb:
         return Finding("failure", f"{found}，需要约 {need_gb:.0f} GB", advice)
     return Finding("ok", found)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fintunnel.atomic_file import replacing_file
+from fintunnel.terminal_text import system_reason
 
 from fintunnel_training.errors import AdapterError, TrainingError
 
@@ -43,7 +44,7 @@ def write_zip(adapter: Path, out: Path) -> None:
             if damaged is not None:
                 raise TrainingError(f"打包后校验失败：{damaged} 读回来与写入的不同，请检查磁盘。")
     except OSError as error:
-        raise TrainingError(f"无法写入 {out}：{error.strerror or error}") from error
+        raise TrainingError(f"无法写入 {out}：{system_reason(error)}") from error
 
 
 def _is_adapter_zip(path: Path) -> bool:

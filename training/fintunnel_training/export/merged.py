@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fintunnel.terminal_text import system_reason
+
 from fintunnel_training.adapter import ADAPTER_WEIGHTS, MANIFEST, Manifest, check_base, file_sha256
 from fintunnel_training.atomic_files import replace_folder
 from fintunnel_training.base import LoadedBase, load_base, resolve_base
@@ -139,6 +141,6 @@ def _written_beside(target: Path) -> Iterator[Path]:
         yield partial
         replace_folder(partial, target)
     except OSError as error:
-        raise TrainingError(f"无法写入 {target}：{error.strerror or error}") from error
+        raise TrainingError(f"无法写入 {target}：{system_reason(error)}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

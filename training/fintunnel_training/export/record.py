@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from fintunnel.atomic_file import replacing_file
+from fintunnel.terminal_text import system_reason
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fintunnel_training.adapter import BaseInfo
@@ -62,7 +63,7 @@ def write_record(folder: Path, record: ExportRecord) -> None:
         with replacing_file(folder / RECORD) as partial:
             partial.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise TrainingError(f"无法写入 {folder / RECORD}：{error.strerror}") from error
+        raise TrainingError(f"无法写入 {folder / RECORD}：{system_reason(error)}") from error
 
 
 def check_place(folder: Path) -> None:

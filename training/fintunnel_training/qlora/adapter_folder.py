@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fintunnel.prompt import PROMPT_VERSION
+from fintunnel.terminal_text import system_reason
 
 from fintunnel_training.adapter import ADAPTER_WEIGHTS, read_adapter, write_manifest
 from fintunnel_training.atomic_files import replace_folder
@@ -135,7 +136,7 @@ def put_in_place(folder: Path, out: Path) -> None:
         replace_folder(folder, out)
     except OSError as error:
         raise TrainingError(
-            f"训练已完成，但无法替换 {out}（{error.strerror}，可能正被服务占用）。完整的适配器在 {folder}；"
+            f"训练已完成，但无法替换 {out}（{system_reason(error)}，可能正被服务占用）。完整的适配器在 {folder}；"
             "停掉占用它的程序后，再运行同一条命令。"
         ) from error
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fintunnel.atomic_file import rename
+from fintunnel.terminal_text import system_reason
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fintunnel_training.adapter import ADAPTER_WEIGHTS, file_sha256
@@ -132,7 +133,7 @@ def find_checkpoints(*places: Path) -> tuple[list[Checkpoint], list[str]]:
         try:
             folders = [path for path in place.iterdir() if _NAME.fullmatch(path.name)] if place.is_dir() else []
         except OSError as error:
-            faults.append(f"{place}：{error.strerror}")
+            faults.append(f"{place}：{system_reason(error)}")
             continue
         for path in folders:
             try:
@@ -179,9 +180,8 @@ def writing_checkpoint(step: int, place: Path) -> Iterator[None]:
     except (torch.OutOfMemoryError, TrainingError):
         raise
     except Exception as error:  # on a full disk torch raises RuntimeError, safetensors a bare Exception
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(
-            f"第 {step} 步的检查点没有写成：{reason}。请清理 {place} 所在的磁盘"
+            f"第 {step} 步的检查点没有写成：{system_reason(error)}。请清理 {place} 所在的磁盘"
             f"（可用 {shutil.disk_usage(place).free / 2**20:.0f} MiB），再运行同一条命令接着训练。"
         ) from error
 

@@ -8,6 +8,8 @@ import threading
 import time
 from pathlib import Path
 
+from fintunnel.terminal_text import system_reason
+
 from fintunnel_training.errors import TrainingError
 from fintunnel_training.qlora.checkpoints import Checkpoint, copy_checkpoint, keep_newest
 
@@ -91,6 +93,6 @@ class Mirror:
             copied = copy_checkpoint(checkpoint, self.place)
             keep_newest(self.place, copied.path)
         except (OSError, TrainingError) as error:
-            return getattr(error, "strerror", None) or str(error)
+            return system_reason(error)
         self.copied.append(checkpoint.step)
         return None

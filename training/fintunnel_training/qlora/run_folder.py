@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from fintunnel.terminal_text import system_reason
+
 from fintunnel_training.adapter import MANIFEST
 from fintunnel_training.atomic_files import restore_folder
 from fintunnel_training.errors import OptionError, TrainingError
@@ -101,7 +103,7 @@ def open_run_folder(out: Path) -> Iterator[RunFolder]:
     except Timeout as error:
         raise TrainingError(f"另一个训练正在使用 {run.path}，请等它结束，或换一个 --out。") from error
     except (OSError, NotImplementedError) as error:
-        raise TrainingError(f"无法写入 {run.path}：{getattr(error, 'strerror', None) or error}") from error
+        raise TrainingError(f"无法写入 {run.path}：{system_reason(error)}") from error
     try:
         shutil.rmtree(run.writing, ignore_errors=True)
         yield run

@@ -15,6 +15,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fintunnel.terminal_text import system_reason
+
 from fintunnel_training.adapter import read_adapter
 from fintunnel_training.atomic_files import replaced_name
 from fintunnel_training.base import LoadedBase, cuda_capability, load_base, load_tokenizer, resolve_base
@@ -52,7 +54,13 @@ def train(options: TrainOptions) -> Path:
     out, mirror = _places(options)
     if options.dry_run:
         if is_main():
+            recipe = options.recipe
+            _say(
+                f"基座 {options.base}，预设 {options.preset}：批大小 {recipe.batch_size}×{recipe.accumulation}，"
+                f"每条最多 {recipe.max_length} 个 token，学习率 {recipe.learning_rate:g}，{recipe.quantization}"
+            )
             _prepare(options)
+            _say("没有加载基座，也没有训练。要训练：同一条命令，去掉 --dry-run。")
         return options.out
     if "tensorboard" in options.report_to:
         # By itself it writes where the trainer does, and that goes at the end.
@@ -131,7 +139,7 @@ def _use_mirror(mirror: Path, *, make: bool) -> None:
         if make:
             mirror.mkdir(exist_ok=True)
     except OSError as error:
-        raise OptionError(f"无法使用 --mirror {mirror}：{error.strerror}") from error
+        raise OptionError(f"无法使用 --mirror {mirror}：{system_reason(error)}") from error
 
 
 def _prepare(options: TrainOptions) -> _Rows:

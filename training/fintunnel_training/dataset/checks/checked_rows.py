@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fintunnel.terminal_text import system_reason
+
 from fintunnel_training.dataset.checks.findings import Example, excerpt
 from fintunnel_training.errors import DataError, OptionError
-from fintunnel_training.instructions import InstructionRow, parse_object, parse_row
+from fintunnel_training.instructions import InstructionRow, parse_object, parse_row, refuse_database
 
 __all__ = ["CheckedFile", "CheckedRow", "read_rows"]
 
@@ -63,9 +65,11 @@ def read_rows(path: Path, split: str) -> CheckedFile:
     """Read every line of a JSONL file.
 
     Raises:
-        DataError: no such file, a folder, nothing in it, or a JSON array (exit status 2 where the path is wrong).
+        DataError: no such file, a folder, a database, nothing in it, or a JSON array (exit status 2 where the path
+            is wrong).
     """
     data = _read(path)
+    refuse_database(data, path)
     if data.lstrip()[:1] == b"[":
         _refuse_array(data, path)
     file = CheckedFile(split, path)
@@ -98,7 +102,7 @@ def _read(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         reason = {FileNotFoundError: "没有这个文件", IsADirectoryError: "这是一个文件夹，请给出里面的 .jsonl 文件"}
-        raise OptionError(f"无法读取 {path}：{reason.get(type(error), error.strerror)}") from error
+        raise OptionError(f"无法读取 {path}：{reason.get(type(error), system_reason(error))}") from error
     return data.removeprefix(b"\xef\xbb\xbf")
 
 

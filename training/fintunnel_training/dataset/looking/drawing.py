@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from fintunnel.atomic_file import replacing_file
 from fintunnel.chinese import LABELS_ZH
+from fintunnel.terminal_text import system_reason
 
 from fintunnel_training.errors import DataError
 
@@ -171,4 +172,4 @@ def save_png(figure: Figure, path: Path) -> None:
         with replacing_file(path) as partial:
             figure.savefig(partial, dpi=130, format="png")
     except OSError as error:
-        raise DataError(f"无法写入 {path}：{error.strerror}。请换一个目录（--out）。") from error
+        raise DataError(f"无法写入 {path}：{system_reason(error)}。请换一个目录（--out）。") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from fintunnel.terminal_text import system_reason
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -112,7 +113,7 @@ def _folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"无法建立图片目录 {folder}：{error.strerror}。请用 --out 换一个目录。") from error
+        raise DataError(f"无法建立图片目录 {folder}：{system_reason(error)}。请用 --out 换一个目录。") from error
     return folder
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from fintunnel.terminal_text import system_reason
+
 from fintunnel_training.dataset.card_markdown import DROPPED_ZH
 from fintunnel_training.dataset.sources.figures import parse_release
 from fintunnel_training.dataset.sources.records import BEIJING, Event, clean_text, to_minute
@@ -167,7 +169,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any] | None]:
             raise DataError(f"{path} 超过 2 GB，请拆成几个文件")
         raw = path.read_bytes()
     except OSError as error:
-        raise DataError(f"无法读取新闻文件 {path}：{error.strerror}") from error
+        raise DataError(f"无法读取新闻文件 {path}：{system_reason(error)}") from error
     text = _decoded(raw, path)
     kind = path.suffix.lower()
     if kind == ".csv":

@@ -17,7 +17,7 @@ from fintunnel.wire import Direction, Impact, NewsRequest
 from fintunnel_training.atomic_files import replacing
 from fintunnel_training.dataset.card_markdown import card_markdown
 from fintunnel_training.errors import DataError, OptionError
-from fintunnel_training.instructions import InstructionRow, card_path, read_instructions, split_paths
+from fintunnel_training.instructions import SQLITE_MAGIC, InstructionRow, card_path, read_instructions, split_paths
 
 __all__ = ["Source", "SourceRow", "check_paths", "read_source", "with_rationale", "write_augmented"]
 
@@ -25,7 +25,6 @@ _IMPACTS, _DIRECTIONS = ("|".join(LABELS_ZH[name] for name in get_args(names)) f
 _PROSE = re.compile(rf"(影响程度：(?:{_IMPACTS})；短线方向：(?:{_DIRECTIONS})。)(.+)", re.DOTALL)
 _ANSWER_FIELDS = ["impact", "direction", "signals", "rationale"]
 _FIRST_ROWS = 20
-_SQLITE = b"SQLite format 3\0"
 
 
 @dataclass(frozen=True)
@@ -209,6 +208,6 @@ def _same_file(one: Path, other: Path) -> bool:
 def _is_database(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(len(_SQLITE)) == _SQLITE
+            return file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
     except OSError:
         return False
