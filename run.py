@@ -58,8 +58,8 @@ def main() -> int:
     began = time.monotonic()
     try:
         if arguments.command == "demo":
-            if arguments.port is not None and is_taken(arguments.port):
-                say(f"端口 {arguments.port} 已被占用，请换一个 --port。")
+            if arguments.port is not None and (not 0 < arguments.port < 65536 or is_taken(arguments.port)):
+                say(f"端口 {arguments.port} 已被占用，或不在 1 到 65535 之间，请换一个 --port。")
                 return 2
             install("all")
             return demo(began, leave=arguments.exit, port=arguments.port)
@@ -108,8 +108,12 @@ def install(extra: str) -> None:
 
 
 def _has_pip() -> bool:
-    """An environment whose making broke off has a python and no pip."""
-    return python().exists() and any(VENV.glob("**/site-packages/pip"))
+    """An environment whose making broke off has a python and no pip; one whose Python was removed or upgraded has one
+    that does not start."""
+    try:
+        return subprocess.run([python(), "-c", "import pip"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def _wanted() -> str:
@@ -143,7 +147,8 @@ def demo(began: float, *, leave: bool, port: int | None) -> int:
     server = subprocess.Popen(
         shown([str(python()), "-m", "fintunnel", "serve", "--base", "embedded", "--adapter", str(adapter),
                "--port", str(port)]),
-        env=environment() | {"FINTUNNEL_API_KEY": ""},  # loopback only, so the curl line below needs no key
+        # Loopback only, so the curl line below needs no key.
+        env=environment() | {"FINTUNNEL_API_KEY": "", "FINTUNNEL_API_KEYS": ""},
     )  # fmt: skip
     try:
         if not wait_until_ready(url, server):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ ASKED = 40
 @contextmanager
 def replica(seen: Counter[str], name: str, status: int | None) -> Iterator[str]:
     """Its address. It passes every check, and answers a POST with the status; None: closes the connection instead."""
+    lock = threading.Lock()
 
     class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
@@ -32,7 +34,8 @@ def replica(seen: Counter[str], name: str, status: int | None) -> Iterator[str]:
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            seen[name] += 1
+            with lock:  # a thread for each connection
+                seen[name] += 1
             if status is None:
                 self.close_connection = True
             else:
@@ -77,7 +80,7 @@ def test_a_caller_who_sends_too_slowly_is_told(tmp_path: Path, head_is_whole: bo
     """Once the head has come, in the shape of all other errors."""
     text = CONFIGURATION.read_text(encoding="utf-8")
     assert text.count("timeout http-request 30s") == 1
-    (tmp_path / "haproxy.cfg").write_text(text.replace("http-request 30s", "http-request 100ms"), encoding="utf-8")
+    (tmp_path / "haproxy.cfg").write_text(text.replace("http-request 30s", "http-request 1s"), encoding="utf-8")
     nobody = {"REPLICA_1": "127.0.0.1:9", "REPLICA_2": "127.0.0.1:9"}
     with balancer(tmp_path, nobody, tmp_path / "haproxy.cfg") as running:
         address = ("127.0.0.1", int(running.url.rpartition(":")[2]))

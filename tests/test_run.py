@@ -6,6 +6,8 @@ import importlib.util
 import json
 import subprocess
 import sys
+import sysconfig
+import venv
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +42,7 @@ def commands(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def run(command: Sequence[str]) -> None:
         ran.append(" ".join(command[1:]))
 
+    monkeypatch.setattr(script, "_has_pip", lambda: any(script.VENV.glob("**/site-packages/pip")))
     monkeypatch.setattr(script.venv, "create", create)
     monkeypatch.setattr(script, "run", run)
     return ran
@@ -89,6 +92,18 @@ def test_an_environment_that_was_left_without_pip_is_made_again(script: ModuleTy
     assert commands[0] == "venv .venv"
 
 
+def test_an_environment_is_one_whose_python_starts_and_has_pip(script: ModuleType) -> None:
+    assert not script._has_pip()  # there is none
+    venv.create(script.VENV, with_pip=False)
+    assert not script._has_pip()
+    site_packages = sysconfig.get_path("purelib", "venv", {"base": str(script.VENV), "platbase": str(script.VENV)})
+    (Path(site_packages) / "pip").mkdir()
+    assert script._has_pip()
+    script.python().unlink()
+    script.python().touch(mode=0o755)  # as one whose Python was removed: it is there and does not start
+    assert not script._has_pip()
+
+
 def test_a_moved_clone_is_installed_again(
     script: ModuleType, commands: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -119,3 +134,12 @@ def test_only_the_standard_library_is_used() -> None:
 def test_wrong_use_is_status_2(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, str(ROOT / "run.py"), *arguments], capture_output=True, check=False)
     assert done.returncode == 2 and b"usage" in done.stderr
+
+
+@pytest.mark.parametrize("port", ["0", "70000", "-1"])
+def test_a_port_that_cannot_be_is_one_line(port: str) -> None:
+    command = [sys.executable, str(ROOT / "run.py"), "demo", "--port", port]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert (
+        done.returncode == 2 and "不在 1 到 65535 之间" in done.stdout + done.stderr and "Traceback" not in done.stderr
+    )

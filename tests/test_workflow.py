@@ -155,7 +155,10 @@ def test_windows_runs_the_examples_in_both_powershells_and_the_clients_tests(wor
     ]
     assert lines.index("coproc app { python -m tests.serve_instant; }") == 0
     installs = [line for run in scripts(workflow, "windows") for line in run.splitlines() if "pip install" in line]
-    assert installs[:2] == ["python -m pip install .", 'python -m pip install ".[gateway]" pytest']
+    assert installs[:2] == [
+        "python -m pip install -c constraints.txt .",
+        'python -m pip install -c constraints.txt ".[gateway]" pytest',
+    ]
     assert scripts(workflow, "windows")[-1].splitlines()[-1] == "python -m pytest tests/client"
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     named = {extra for line in installs for group in re.findall(r"\.\[([\w,]+)\]", line) for extra in group.split(",")}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import sys
+import unicodedata
 
-__all__ = ["printable", "system_reason", "use_utf8"]
+__all__ = ["is_plain", "printable", "system_reason", "use_utf8"]
 
 _REASONS: dict[type[OSError], str] = {
     FileNotFoundError: "没有这个文件",
@@ -26,8 +27,13 @@ _REASONS_BY_NUMBER = {
 
 
 def printable(text: str) -> str:
-    """Control characters are shown as escapes, never sent to the terminal; line ends stay."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    """Control characters are shown as escapes, never sent to the terminal; line ends and tabs stay."""
+    return "".join(c if is_plain(c) or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def is_plain(character: str) -> bool:
+    """Whether a terminal shows it as it is; so is the wide space of Chinese texts, which Python calls not printable."""
+    return character.isprintable() or unicodedata.category(character) == "Zs"
 
 
 def system_reason(error: Exception) -> str:

@@ -4,7 +4,7 @@ import errno
 from pathlib import Path
 
 import pytest
-from fintunnel.terminal_text import system_reason
+from fintunnel.terminal_text import printable, system_reason
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,11 @@ from fintunnel.terminal_text import system_reason
 )
 def test_usual_reasons_are_chinese_and_others_the_first_line_of_what_there_is(error: Exception, reason: str) -> None:
     assert system_reason(error) == reason
+
+
+def test_texts_stay_as_they_are_and_what_a_terminal_would_obey_is_shown() -> None:
+    assert printable("美联储\u3000加息\xa025\t个\n基点") == "美联储\u3000加息\xa025\t个\n基点"
+    assert printable("a\x1b[2Jb\rc\u2028d\u202ee") == "a\\x1b[2Jb\\rc\\u2028d\\u202ee"
 
 
 def test_a_real_file_system_gives_the_same(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ None of it depends on how much a base knows: a corner of the embedded one is tra
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -93,10 +94,17 @@ def test_a_run_stopped_and_killed_ends_as_one_that_was_not(train: Train, undistu
     assert [step for step, _ in validation_losses(train.out)] == [3, 6]
     # One or two: the mirror may not have had the checkpoint that the first resumption led to.
     assert {event["event"] for event in info_of(train.out).events} == {"resumed"}
-    assert list(drive.iterdir()) == [] and not train.work.exists()
+    kept = drive / "tuned" / "adapter"
+    assert [*drive.iterdir(), *kept.parent.iterdir()] == [kept.parent, kept] and not train.work.exists()
 
     again = train(*arguments)
     assert again.status == 0 and "已经用同样的数据、基座和参数训练完成" in again.err
+
+    weights = file_sha256(train.out / "adapter_model.safetensors")
+    shutil.rmtree(train.out)  # the runtime is lost before anybody fetched it
+    back = train(*arguments)
+    assert back.status == 0 and "取回了训练好的适配器" in back.err and "接着训练" not in back.err, back.err
+    assert file_sha256(train.out / "adapter_model.safetensors") == weights
 
 
 def test_a_run_killed_after_its_last_step_only_writes_the_adapter(train: Train) -> None:

@@ -14,19 +14,25 @@ __all__ = ["Colab", "form", "launch", "on_colab", "places_in", "ready"]
 
 
 class Colab:
-    """`google.colab` as the notebook uses it. `refuse_drive`: what mounting raises."""
+    """`google.colab` as the notebook uses it. `refuse_drive`: what mounting and unmounting raise."""
 
     def __init__(self, secrets: dict[str, str] | None = None, uploads: dict[str, bytes] | None = None) -> None:
         self.secrets = secrets or {}
         self.uploads = uploads or {}
         self.mounted: list[str] = []
         self.downloaded: list[str] = []
+        self.flushed = 0
         self.refuse_drive: Exception | None = None
 
     def mount(self, place: str) -> None:
         if self.refuse_drive is not None:
             raise self.refuse_drive
         self.mounted.append(place)
+
+    def flush_and_unmount(self) -> None:
+        self.flushed += 1
+        if self.refuse_drive is not None:
+            raise self.refuse_drive
 
     def upload(self) -> dict[str, bytes]:
         for name, content in self.uploads.items():
@@ -44,7 +50,7 @@ def on_colab(monkeypatch: pytest.MonkeyPatch, colab: Colab) -> Colab:
 
     module = types.ModuleType("google.colab")
     module.userdata = types.SimpleNamespace(get=get, SecretNotFoundError=absent)  # type: ignore[attr-defined]
-    module.drive = types.SimpleNamespace(mount=colab.mount)  # type: ignore[attr-defined]
+    module.drive = types.SimpleNamespace(mount=colab.mount, flush_and_unmount=colab.flush_and_unmount)  # type: ignore[attr-defined]
     module.files = types.SimpleNamespace(upload=colab.upload, download=colab.downloaded.append)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
     monkeypatch.setitem(sys.modules, "google.colab", module)

@@ -8,6 +8,7 @@ from fintunnel.prompt import PROMPT_VERSION
 from fintunnel.wire import Edges
 from fintunnel_training.adapter import BaseInfo, Manifest, read_adapter, write_manifest
 from fintunnel_training.export.cli import export
+from fintunnel_training.qlora.evidence import TrainingInfo
 
 BASE = BaseInfo(
     source="hub",
@@ -27,6 +28,51 @@ def bare_adapter(folder: Path, base: BaseInfo = BASE, edges: Edges | None = None
     (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
     list_files(folder, base, edges)
     return folder
+
+
+def trained_adapter(folder: Path, base: BaseInfo = BASE, identity: dict[str, str] | None = None) -> Path:
+    """The same with the evidence that training leaves."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "loss_curve.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(8))
+    options = {
+        "preset": "t4",
+        "epochs": 3.0,
+        "max_steps": None,
+        "batch_size": 4,
+        "max_length": 512,
+        "learning_rate": 2e-4,
+    }
+    info = TrainingInfo(
+        base="SmolLM2-135M-Instruct",
+        device="cpu",
+        quantization="nf4",
+        precision="bfloat16",
+        options=options,
+        target_modules=["q_proj"],
+        samples=1,
+        samples_shortened=0,
+        samples_dropped=0,
+        tokens_per_epoch=1,
+        trainable_parameters=1,
+        total_parameters=2,
+        steps=1,
+        epochs_done=3.0,
+        seconds=1.0,
+        first_loss=2.0,
+        last_loss=1.0,
+        last_eval_loss=None,
+        best=None,
+        batch_size_at_end=4,
+        accumulation_at_end=1,
+        events=[],
+        trainable_dtypes=["float32"],
+        estimated_gib={},
+        peak_memory_gib=1.0,
+        versions={},
+        identity=identity or {},
+    )
+    (folder / "training_info.json").write_text(info.model_dump_json(), encoding="utf-8")
+    return bare_adapter(folder, base)
 
 
 def list_files(folder: Path, base: BaseInfo = BASE, edges: Edges | None = None) -> None:

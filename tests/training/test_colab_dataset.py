@@ -11,6 +11,7 @@ from fintunnel_training.adapter import file_sha256
 from fintunnel_training.colab.failure import CellError
 from fintunnel_training.colab.places import Places
 
+from tests.training.calibration_rows import EDGES
 from tests.training.colab_runtime import Colab, launch, on_colab, places_in
 
 
@@ -31,6 +32,22 @@ class TestData:
         launch(here, data=str(rows)).get_data()
         assert file_sha256(here.instructions) == file_sha256(rows)
         assert here.instructions.with_suffix(".val.jsonl").is_file()
+
+    def test_what_came_along_and_what_did_not_is_said(
+        self, here: Places, rows: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        launch(here, data=str(rows)).get_data()
+        assert "（1 行）；同名的验证集一起取来了，没有测试集、数据卡" in capsys.readouterr().out
+
+    def test_broken_set_is_not_taken_and_its_correction_is(self, here: Places, rows: Path) -> None:
+        good = rows.read_bytes()
+        rows.write_text('{"instruction": "分析消息"}\n', encoding="utf-8")
+        with pytest.raises(CellError, match="缺少文本字段 output"):
+            launch(here, data=str(rows)).get_data()
+        assert not here.instructions.exists()
+        rows.write_bytes(good)
+        launch(here, data=str(rows)).get_data()
+        assert here.instructions.read_bytes() == good
 
     def test_one_that_is_there_is_not_made_again(
         self, here: Places, rows: Path, capsys: pytest.CaptureFixture[str]
@@ -69,6 +86,39 @@ class TestData:
         on_colab(monkeypatch, Colab(uploads=uploads))
         launch(here, data="upload").get_data()
         assert file_sha256(here.instructions) == file_sha256(rows)
+
+    def test_ready_set_that_was_uploaded_is_used_again(
+        self, monkeypatch: pytest.MonkeyPatch, here: Places, tmp_path: Path, rows: Path
+    ) -> None:
+        """After a disconnect all cells run again; how many rows it has is its own affair."""
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        card = json.dumps(
+            {
+                "num_samples": 7,
+                "source": "mine.db",
+                "files_sha256": {"train": file_sha256(rows)},
+                "periods_utc": {},
+                "edges": EDGES.model_dump(mode="json"),
+            }
+        ).encode()
+        on_colab(monkeypatch, Colab(uploads={"mine.jsonl": rows.read_bytes(), "mine.card.json": card}))
+        launch(here, data="upload").get_data()
+        on_colab(monkeypatch, Colab(uploads={}))  # nothing is chosen this time
+        launch(here, data="upload").get_data()
+        assert here.instructions.with_suffix(".card.json").read_bytes() == card
+
+    def test_second_upload_of_the_same_names_is_taken_whole_and_nothing_else(
+        self, monkeypatch: pytest.MonkeyPatch, here: Places, tmp_path: Path, rows: Path
+    ) -> None:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        Path("mine.test.jsonl").write_bytes(b"of an upload before")
+        content = rows.read_bytes()
+        on_colab(monkeypatch, Colab(uploads={"mine (1).jsonl": content, "mine.val (1).jsonl": content}))
+        launch(here, data="upload").get_data()
+        assert here.instructions.read_bytes() == here.instructions.with_suffix(".val.jsonl").read_bytes() == content
+        assert not here.instructions.with_suffix(".test.jsonl").exists()
 
     def test_upload_outside_colab_says_what_to_do(self, here: Places) -> None:
         with pytest.raises(CellError, match="DATA 改成"):

@@ -155,7 +155,8 @@ class TestCommands:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         code = (
-            "import time\n"
+            "import signal, time\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored where tests run in the background
             "try:\n    print('begun', flush=True); time.sleep(60)\n"
             "except KeyboardInterrupt:\n    time.sleep(1.5); print('saved')\n"
         )
@@ -181,6 +182,25 @@ class TestDrive:
         colab = on_colab(monkeypatch, Colab())
         drive.mount()
         assert colab.mounted == ["/content/drive"]
+
+    @pytest.mark.parametrize(
+        ("fault", "said"),
+        [(None, "Drive 已收完"), (ValueError("timed out"), "不能确定 Drive 已收完（timed out）")],
+    )
+    def test_at_the_end_it_waits_until_drive_has_everything(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        fault: Exception | None,
+        said: str,
+    ) -> None:
+        colab = on_colab(monkeypatch, Colab())
+        colab.refuse_drive = fault
+        drive.finish_writing()
+        assert colab.flushed == 0 and capsys.readouterr().out == ""  # not mounted
+        monkeypatch.setattr(os.path, "ismount", lambda _: True)
+        drive.finish_writing()
+        assert colab.flushed == 1 and said in capsys.readouterr().out
 
     def test_refusal_says_what_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
         on_colab(monkeypatch, Colab()).refuse_drive = ValueError("mount failed")

@@ -41,7 +41,29 @@ class TestPlaces:
         on_colab(monkeypatch, Colab())
         found = find_places("", "")
         assert found.folder.as_posix().endswith("/content/drive/MyDrive/fintunnel")
-        assert found.work.as_posix().endswith("/content/fintunnel-work/fintunnel")
+        assert found.work.as_posix().endswith("/content/fintunnel-work/content/drive/MyDrive/fintunnel")
+
+    @pytest.mark.parametrize("folder", ["run2", "MyDrive/run2", "drive/MyDrive/run2", "/content/drive/MyDrive/run2"])
+    def test_on_colab_a_folder_lies_on_drive_however_it_is_written(
+        self, monkeypatch: pytest.MonkeyPatch, folder: str
+    ) -> None:
+        on_colab(monkeypatch, Colab())
+        assert find_places(folder, "").folder == Path("/content/drive/MyDrive/run2").absolute()
+
+    def test_folders_of_one_name_have_working_folders_of_their_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        on_colab(monkeypatch, Colab())
+        assert find_places("a/run", "").work != find_places("b/run", "").work
+
+    def test_results_beside_drive_are_pointed_out(
+        self, monkeypatch: pytest.MonkeyPatch, here: Places, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        on_colab(monkeypatch, Colab())
+        launch(here)
+        assert "结果目录不在 Drive 上" in capsys.readouterr().out
+        monkeypatch.setattr(drive, "_MOUNT", here.folder.parent)
+        monkeypatch.setattr(drive, "check_mounted", lambda _: None)
+        launch(here)
+        assert "不在 Drive 上" not in capsys.readouterr().out
 
     def test_drive_that_is_not_mounted_is_an_error_not_a_folder(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -11,16 +11,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pytest
+from fintunnel.connection_file import Connection, write_connection
 from fintunnel.local_server import LocalServer
-from fintunnel_training.colab import keys, server
+from fintunnel_training.colab import keys, left_behind
+from fintunnel_training.colab.commands import KERNEL_MARK
 from fintunnel_training.colab.failure import CellError
 from fintunnel_training.colab.form import checked
+from fintunnel_training.colab.left_behind import end_left_behind
 from fintunnel_training.colab.places import Places
-from fintunnel_training.colab.server import NotebookServer, end_left_behind
+from fintunnel_training.colab.server import NotebookServer
 
 from tests.training.colab_runtime import form, launch, places_in, ready
 from tests.training.finished_adapter import bare_adapter
@@ -74,6 +79,33 @@ class TestServer:
         server = _server(here, True, keys.Keys("k" * 32, False, {"NGROK_AUTHTOKEN": "t"}, {}))
         with pytest.raises(CellError, match="FINTUNNEL_API_KEY"):
             server._tunnel()
+
+    @pytest.mark.parametrize("left", ["nothing", "closed", "older"])
+    def test_an_address_that_another_server_left_is_not_taken(
+        self, monkeypatch: pytest.MonkeyPatch, here: Places, left: str
+    ) -> None:
+        """A key would go to it. Where Drive is full the server cannot write its own."""
+        now = datetime.now(UTC).replace(microsecond=0)
+        opened = now - timedelta(hours=1) if left == "older" else now + timedelta(seconds=1)
+        closed = now if left == "closed" else None
+        if left != "nothing":
+            connection = Connection(
+                url="https://old.ngrok-free.dev", key_name="default", model="m", opened_at=opened, closed_at=closed
+            )
+            write_connection(here.folder / "connection.json", connection)
+        server = _server(here, True, keys.Keys("k" * 32, True, {"NGROK_AUTHTOKEN": "t"}, {}))
+        stopped: list[bool] = []
+        monkeypatch.setattr(server, "stop", lambda: stopped.append(True))
+        with pytest.raises(CellError, match="公开地址没能写进.*服务已停止"):
+            server._public_url(since=now)
+        assert stopped == [True]
+
+    def test_the_address_that_this_server_wrote_is_taken(self, here: Places) -> None:
+        now = datetime.now(UTC)
+        written = Connection(url="https://new.ngrok-free.dev", key_name="default", model="m", opened_at=now)
+        write_connection(here.folder / "connection.json", written)
+        server = _server(here, True, keys.Keys("k" * 32, True, {"NGROK_AUTHTOKEN": "t"}, {}))
+        assert server._public_url(since=now) == "https://new.ngrok-free.dev"
 
     @pytest.mark.parametrize("step", ["before_and_after", "use_it_elsewhere"])
     def test_asking_before_serving_says_so(self, here: Places, step: str) -> None:
@@ -153,30 +185,72 @@ class TestEnding:
             other.kill()
 
     def test_left_behind_are_this_kernels_and_those_whose_kernel_is_gone(
-        self, kernels: dict[str, int], capsys: pytest.CaptureFixture[str]
+        self, monkeypatch: pytest.MonkeyPatch, kernels: dict[str, int], capsys: pytest.CaptureFixture[str]
     ) -> None:
         servers = {name: _marked(_SLEEPER, pid) for name, pid in kernels.items()}
         try:
+            _only(monkeypatch, *servers.values())
+            assert set(left_behind.serving_processes()) == {servers["gone"].pid, servers["this"].pid}
             end_left_behind()
             assert {name for name, process in servers.items() if process.poll() is not None} == {"gone", "this"}
+            assert left_behind.serving_processes() == []
         finally:
             _end(*servers.values())
         said = capsys.readouterr().out
-        assert all((f"进程 {process.pid}）" in said) == (name != "other") for name, process in servers.items())
+        assert all((f"进程 {process.pid}\n" in said) == (name != "other") for name, process in servers.items())
+
+    def test_a_command_whose_kernel_was_killed_is_ended_with_what_it_started(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As "restart session" does in the middle of a training: its own session saves it from the kernel's end."""
+        inner = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_SLEEPER!r}])"
+        code = (
+            f"import sys; from fintunnel_training.colab import commands; commands.run_fintunnel({inner!r}, advice='')"
+        )
+        fake = tmp_path / "python"  # takes `-P -m fintunnel CODE`
+        fake.write_text(f'#!/bin/sh\nexec {sys.executable} -c "$4"\n', encoding="utf-8")
+        fake.chmod(0o755)
+        begin = f"import sys; sys.executable = {str(fake)!r}; {code}"
+        with subprocess.Popen([sys.executable, "-c", begin], stdout=subprocess.PIPE) as kernel:
+            assert kernel.stdout is not None
+            children: list[psutil.Process] = []
+            deadline = time.monotonic() + 30
+            while len(children) < 2 and time.monotonic() < deadline:
+                time.sleep(0.05)
+                children = psutil.Process(kernel.pid).children(recursive=True)
+            kernel.kill()
+        assert [child.is_running() for child in children] == [True, True]
+        try:
+            monkeypatch.setattr(psutil, "process_iter", lambda: children)
+            end_left_behind()
+            gone, alive = psutil.wait_procs(children, timeout=10)
+            assert len(gone) == 2 and not alive
+            assert capsys.readouterr().out.count("停掉上次留下的进程") == 1
+        finally:
+            for child in children:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
 
     def test_one_that_does_not_listen_is_killed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server, "_END_SECONDS", 0.5)
+        monkeypatch.setattr(left_behind, "_END_SECONDS", 0.5)
         deaf = _marked(f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {_SLEEPER}", os.getpid())
         try:
+            _only(monkeypatch, deaf)
             end_left_behind()
             assert not psutil.pid_exists(deaf.pid)
         finally:
             _end(deaf)
 
 
+def _only(monkeypatch: pytest.MonkeyPatch, *processes: subprocess.Popen[bytes]) -> None:
+    """Nobody else's processes are touched: tests may run beside each other, and beside somebody's notebook."""
+    found = [psutil.Process(process.pid) for process in processes]
+    monkeypatch.setattr(psutil, "process_iter", lambda: found)
+
+
 def _marked(code: str, kernel: int) -> subprocess.Popen[bytes]:
     """A process that looks like the server of a kernel, and has begun."""
-    environment = {**os.environ, server._MARK: str(kernel)}
+    environment = {**os.environ, KERNEL_MARK: str(kernel)}
     process = subprocess.Popen([sys.executable, "-c", code, "serve"], env=environment, stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()

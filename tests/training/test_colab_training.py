@@ -12,10 +12,9 @@ from fintunnel_training.adapter import BaseInfo, file_sha256
 from fintunnel_training.colab import training
 from fintunnel_training.colab.failure import CellError
 from fintunnel_training.colab.places import Places
-from fintunnel_training.qlora.evidence import TrainingInfo
 
 from tests.training.colab_runtime import places_in, ready
-from tests.training.finished_adapter import bare_adapter
+from tests.training.finished_adapter import bare_adapter, trained_adapter
 
 _EMBEDDED = BaseInfo(
     source="embedded",
@@ -45,7 +44,7 @@ class TestTraining:
             calls.append(arguments)
             meanwhile()
             if not here.adapter.exists():
-                _trained(here.adapter)
+                trained_adapter(here.adapter, _EMBEDDED)
 
         monkeypatch.setattr(training, "run_fintunnel", command)
         here.instructions.write_text(
@@ -73,6 +72,7 @@ class TestTraining:
         (here.checkpoints / "adapter" / "checkpoint-25").mkdir(parents=True)
         ready(here).train()
         assert str(here.checkpoints) in called[0]
+        assert not here.checkpoints.exists()  # the adapter is kept by now
 
     def test_other_parameters_are_named_and_the_adapter_stays(
         self, here: Places, called: list[tuple[str, ...]]
@@ -104,50 +104,6 @@ class TestTraining:
     def test_without_data_it_says_so(self, here: Places) -> None:
         with pytest.raises(CellError, match="第 6 节和第 7 节"):
             ready(here).train()
-
-
-def _trained(folder: Path) -> None:
-    """An adapter folder as training leaves it."""
-    folder.mkdir(parents=True)
-    (folder / "loss_curve.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(8))
-    options = {
-        "preset": "t4",
-        "epochs": 3.0,
-        "max_steps": None,
-        "batch_size": 4,
-        "max_length": 512,
-        "learning_rate": 2e-4,
-    }
-    info = TrainingInfo(
-        base="SmolLM2-135M-Instruct",
-        device="cpu",
-        quantization="nf4",
-        precision="bfloat16",
-        options=options,
-        target_modules=["q_proj"],
-        samples=1,
-        samples_shortened=0,
-        samples_dropped=0,
-        tokens_per_epoch=1,
-        trainable_parameters=1,
-        total_parameters=2,
-        steps=1,
-        epochs_done=3.0,
-        seconds=1.0,
-        first_loss=2.0,
-        last_loss=1.0,
-        last_eval_loss=None,
-        best=None,
-        batch_size_at_end=4,
-        accumulation_at_end=1,
-        events=[],
-        trainable_dtypes=["float32"],
-        estimated_gib={},
-        peak_memory_gib=1.0,
-        versions={},
-    )
-    (folder / "training_info.json").write_text(info.model_dump_json(), encoding="utf-8")
-    bare_adapter(folder, _EMBEDDED)
 
 
 def _change_info(here: Places, **changes: object) -> None:

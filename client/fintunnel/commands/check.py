@@ -38,4 +38,4 @@ def check(
     typer.echo(printable(f"可选  {'、'.join(found.models)}"))
     typer.echo(f"往返  {found.round_trip_ms:.0f} 毫秒")
     if found.fallback is not None:
-        typer.echo(f"代答  {found.fallback}（自己的服务连不上时；对话和比较不代答）")
+        typer.echo(f"代答  {found.fallback}（自己的服务连不上、超时或出错时；对话和比较不代答）")

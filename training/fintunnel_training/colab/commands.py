@@ -15,15 +15,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from fintunnel_training.colab.failure import CellError
 
-__all__ = ["run", "run_fintunnel"]
+__all__ = ["KERNEL_MARK", "run", "run_fintunnel"]
+
+KERNEL_MARK = "FINTUNNEL_NOTEBOOK_KERNEL"
+"""in the environment of what cells start: the kernel's process"""
 
 _COLUMNS, _LINES = 110, 40
 _LOOK_SECONDS = 1.0
-_SAVE_SECONDS = 120.0  # for a checkpoint and its copy on Drive, after an interrupt
+_SAVE_SECONDS = 240.0  # after an interrupt: a step, its checkpoint, and `qlora.mirror.MIRROR_SECONDS` for its copy
 
 
 def run_fintunnel(
@@ -35,9 +38,8 @@ def run_fintunnel(
     """`fintunnel …` with the Python of this kernel; see `run`."""
     # -P: nothing is imported from the folder that happens to be the current one.
     command = [sys.executable, "-P", "-m", "fintunnel", *arguments]
-    run(
-        command, shown=f"fintunnel {shlex.join(arguments)}", advice=advice, environment=environment, meanwhile=meanwhile
-    )
+    variables = {**(environment or {}), KERNEL_MARK: str(os.getpid())}
+    run(command, shown=f"fintunnel {shlex.join(arguments)}", advice=advice, environment=variables, meanwhile=meanwhile)
 
 
 def run(
@@ -99,7 +101,7 @@ def _started(command: Sequence[str], variables: Mapping[str, str]) -> Iterator[t
         yield process, ours
     finally:
         if process.poll() is None:
-            process.kill()
+            _kill(process)
             process.wait()
         os.close(ours)
 
@@ -132,10 +134,16 @@ def _interrupt(process: subprocess.Popen[bytes], output: int) -> None:
 
     def in_time() -> None:
         if time.monotonic() > deadline:
-            process.kill()
+            _kill(process)
 
     for text in _read(process, output, in_time):
         _write(text)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """With what it started: its session is its own."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _write(text: str) -> None:

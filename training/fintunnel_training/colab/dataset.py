@@ -42,8 +42,9 @@ def get(form: Form, places: Places) -> Path | None:
         run_fintunnel("dataset", "sample", "--out", str(database), advice="请看磁盘是否满了。")
         return database
     if source.suffix == ".jsonl":
-        _take_instructions(source, places.instructions)
-        sys.stdout.write(f"指令集 {places.instructions}（{_count(places.instructions)} 行）\n")
+        rows = _count(source)  # a file that cannot be used is not taken
+        along = _take_instructions(source, places.instructions)
+        sys.stdout.write(f"指令集 {places.instructions}（{rows} 行）；同名的{along}\n")
         return None
     # Read from the local disk: SQLite seeks, which Drive answers slowly.
     database = places.work / source.name
@@ -65,7 +66,8 @@ def build(form: Form, places: Places, database: Path | None) -> None:
         )
     run_fintunnel(
         *("dataset", "check", str(places.instructions)),
-        advice="指令集有错误：改好后再来；确定要这样训练，就从下一格接着运行。",
+        advice=f"指令集有错误：改好来源，删掉 {places.instructions}，再从{Section.DATA}运行；"
+        "确定要这样训练，就从下一格接着运行。",
     )
 
 
@@ -74,7 +76,7 @@ def _source(form: Form, places: Places) -> Path | None:
     if form.data == SAMPLE:
         return None
     if form.data == UPLOAD:
-        return None if places.instructions.is_file() else _uploaded(drive.upload())
+        return None if places.instructions.is_file() else _uploaded(drive.upload(places.work / "uploaded"))
     source = Path(form.data)
     if source.suffix in (".jsonl", *_DATABASES):
         if source.is_file():
@@ -93,13 +95,24 @@ def _uploaded(files: list[Path]) -> Path:
     raise CellError(f"上传的 {'、'.join(file.name for file in files)} 里没有 .db、.sqlite 或 .jsonl：请再运行这一格。")
 
 
-def _take_instructions(source: Path, target: Path) -> None:
-    """Validation, test and card come along where they are there; the training file comes last: it marks the rest."""
-    pairs = [(card_path(source), card_path(target))]
-    pairs += [(path, split_paths(target)[split]) for split, path in split_paths(source).items()]
-    for origin, copy in sorted(pairs, key=lambda pair: pair[1] == target):
-        if origin.is_file():
-            copy_file(origin, copy)
+def _take_instructions(source: Path, target: Path) -> str:
+    """Validation, test and card come along where they are there; the training file comes last: it marks the rest.
+
+    Returns:
+        what came along and what was not there, in Chinese.
+    """
+    origins, copies = split_paths(source), split_paths(target)
+    beside = {
+        "验证集": (origins["val"], copies["val"]),
+        "测试集": (origins["test"], copies["test"]),
+        "数据卡": (card_path(source), card_path(target)),
+    }
+    there = [name for name, (origin, _) in beside.items() if origin.is_file()]
+    for origin, copy in [*(beside[name] for name in there), (source, target)]:
+        copy_file(origin, copy)
+    absent = [name for name in beside if name not in there]
+    parts = ["、".join(there) + "一起取来了"] * bool(there) + ["没有" + "、".join(absent)] * bool(absent)
+    return "，".join(parts)
 
 
 def _check_same(form: Form, instructions: Path, source: Path | None) -> None:
@@ -111,7 +124,8 @@ def _check_same(form: Form, instructions: Path, source: Path | None) -> None:
     else:
         card = _card(instructions)
         wanted = form.num_samples or "all"
-        if card.get("num_samples", wanted) != wanted:
+        # One that was uploaded ready-made has a number of its own.
+        if form.data != UPLOAD and card.get("num_samples", wanted) != wanted:
             differing.append(f"NUM_SAMPLES 原来 {card['num_samples']}，现在 {wanted}")
         # By name: the sample's bytes carry the version of the SQLite that wrote it.
         if form.data == SAMPLE and card and card.get("source") != _SAMPLE_NAME:

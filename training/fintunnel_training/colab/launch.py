@@ -11,9 +11,10 @@ from fintunnel_training.colab.commands import run_fintunnel
 from fintunnel_training.colab.failure import CellError
 from fintunnel_training.colab.form import checked
 from fintunnel_training.colab.keys import Keys, read_keys
+from fintunnel_training.colab.left_behind import end_left_behind, serving_processes
 from fintunnel_training.colab.places import find_places
 from fintunnel_training.colab.sections import Section
-from fintunnel_training.colab.server import NOT_RUNNING, NotebookServer, end_left_behind
+from fintunnel_training.colab.server import NOT_RUNNING, NotebookServer
 from fintunnel_training.export.archive import ZIP_NAME
 
 __all__ = ["Launch"]
@@ -41,6 +42,8 @@ class Launch:
         self._server: NotebookServer | None = None
         base = training.base_for(self._form)
         sys.stdout.write(f"基座：{base}\n结果存到：{self._places.folder}\n工作目录：{self._places.work}\n")
+        if drive.in_colab() and not drive.is_on_drive(self._places.folder):
+            sys.stdout.write("[提示] 结果目录不在 Drive 上：运行时断开，里面的一切就没有了。\n")
 
     def read_secrets(self) -> None:
         self._keys = read_keys()
@@ -89,11 +92,13 @@ class Launch:
         self._need_server().say_how_to_use()
 
     def stop(self, *, confirm: bool) -> None:
-        """Stop the server if `confirm`: "run all" comes by here too, and is to leave it running."""
+        """Stop the server if `confirm`: "run all" comes by here too, and is to leave it running. On Colab wait until
+        Drive has everything, for the runtime may go now."""
         if confirm:
             self._end_server()
             sys.stdout.write("服务已停止。\n")
-        elif self._server is not None and self._server.is_running:
+            drive.finish_writing()
+        elif (self._server is not None and self._server.is_running) or serving_processes():
             sys.stdout.write("服务还在运行。用完了就勾选 STOP，再运行这一格，然后断开运行时。\n")
         else:
             sys.stdout.write("没有服务在运行。\n")

@@ -77,15 +77,16 @@ class Places:
 
 
 def find_places(folder: str, work: str) -> Places:
-    """Empty: on Colab Drive's `fintunnel` and the runtime's own disk, elsewhere `models/colab` alone.
+    """Empty: on Colab Drive's `fintunnel` and the runtime's own disk, elsewhere `models/colab` alone. On Colab a
+    relative `folder` lies on Drive: what is on the runtime's disk goes with it.
 
     Each folder of results gets a working folder of its own, so that two trainings do not meet.
     """
     on_colab = drive.in_colab()
-    kept = Path(folder or ("/content/drive/MyDrive/fintunnel" if on_colab else "models/colab")).absolute()
+    kept = (drive.on_drive(folder or "fintunnel") if on_colab else Path(folder or "models/colab")).absolute()
     if work:
         return Places(kept, Path(work).absolute())
-    return Places(kept, Path("/content/fintunnel-work") / kept.name if on_colab else kept)
+    return Places(kept, Path("/content/fintunnel-work") / kept.relative_to(kept.anchor) if on_colab else kept)
 
 
 def copy_folder(source: Path, target: Path) -> None:

@@ -6,14 +6,14 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from datetime import UTC, datetime
 
-import psutil
 from fintunnel.connection_file import FILE_NAME, read_connection
-from fintunnel.errors import FinTunnelError
+from fintunnel.errors import ConfigurationError, FinTunnelError
 from fintunnel.local_server import LocalServer
 
 from fintunnel_training.colab.asking import before_and_after
+from fintunnel_training.colab.commands import KERNEL_MARK
 from fintunnel_training.colab.failure import CellError
 from fintunnel_training.colab.form import Form
 from fintunnel_training.colab.keys import Keys
@@ -21,12 +21,10 @@ from fintunnel_training.colab.places import Places
 from fintunnel_training.colab.sections import Section
 from fintunnel_training.colab.training import base_for
 
-__all__ = ["NOT_RUNNING", "NotebookServer", "end_left_behind"]
+__all__ = ["NOT_RUNNING", "NotebookServer"]
 
 NOT_RUNNING = f"服务没有在运行：请先运行{Section.SERVE}。"
 
-_MARK = "FINTUNNEL_NOTEBOOK_KERNEL"  # in a server's environment: the process that started it
-_END_SECONDS = 60.0  # more than it gives running requests
 _LOCAL_ONLY = "只在本机，笔记本里可以问；从自己的电脑访问，"
 
 
@@ -51,9 +49,10 @@ class NotebookServer:
         self._places.check_trained()
         tunnel, why_not = self._tunnel()
         log = self._places.work / "server.log"
+        began = datetime.now(UTC)
         command = ["--base", base_for(self._form), "--adapter", str(self._places.saved), *tunnel]
         variables = {**self._keys.ngrok, **self._keys.hub, "FINTUNNEL_API_KEY": self._keys.api_key}
-        variables[_MARK] = str(os.getpid())
+        variables[KERNEL_MARK] = str(os.getpid())
         # A cell's stop button interrupts the kernel's whole process group, and must not end the server.
         self._server = LocalServer(command, log=log, environment=variables, own_session=True)
         sys.stdout.write(f"进程 {self._server.process.pid}：{self._server.url}，日志 {log}\n")
@@ -67,9 +66,30 @@ class NotebookServer:
         url = self._server.url
         self._public = bool(tunnel)
         if self._public:
-            url = read_connection(self._places.folder / FILE_NAME).url
+            url = self._public_url(since=began)
         os.environ.update(FINTUNNEL_URL=url, FINTUNNEL_API_KEY=self._keys.api_key)
         sys.stdout.write(f"服务就绪：{url}{'（公开，凭密钥使用）' if self._public else f'（{why_not}）'}\n")
+
+    def _public_url(self, *, since: datetime) -> str:
+        """The address that this server wrote, not one that an earlier server left there: a key goes to it.
+
+        Raises:
+            CellError: it could not write it; the server has been stopped.
+        """
+        file = self._places.folder / FILE_NAME
+        try:
+            connection = read_connection(file)
+        except ConfigurationError:
+            connection = None
+        # Written to the second.
+        if (
+            connection is None
+            or connection.closed_at is not None
+            or connection.opened_at < since.replace(microsecond=0)
+        ):
+            self.stop()
+            raise CellError(f"公开地址没能写进 {file}：请看 Drive 是否满了、是否还挂载着，再运行这一格。服务已停止。")
+        return connection.url
 
     def ask_before_and_after(self, headline: str) -> None:
         """The same headline put to the base and to the tuned model, side by side."""
@@ -122,46 +142,6 @@ class NotebookServer:
                 f"公开的服务要有你自己知道的密钥：请设好 FINTUNNEL_API_KEY，再运行{Section.SECRETS}和这一格。"
             )
         return ["--tunnel", "ngrok", "--no-page", "--connection-file", str(self._places.folder / FILE_NAME)], ""
-
-
-def end_left_behind() -> None:
-    """A server that nobody knows any more holds the GPU's memory: end those of this kernel, started with another form,
-    and those whose kernel is gone. Another notebook's is left alone.
-
-    Raises:
-        CellError: one cannot be ended.
-    """
-    for process in psutil.process_iter():
-        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it has ended meanwhile, or is another user's
-            kernel = process.environ().get(_MARK, "")
-            if not kernel or "serve" not in process.cmdline():
-                continue
-            if int(kernel) == os.getpid() or not _is_alive(int(kernel), since=process.create_time()):
-                sys.stdout.write(f"停掉上次留下的服务（进程 {process.pid}）\n")
-                _end(process)
-
-
-def _end(process: psutil.Process) -> None:
-    process.terminate()
-    try:
-        process.wait(_END_SECONDS)
-    except psutil.TimeoutExpired:
-        process.kill()
-        try:
-            process.wait(_END_SECONDS)
-        except psutil.TimeoutExpired:
-            raise CellError(
-                f"上次留下的服务（进程 {process.pid}）停不掉，还占着显存：请用菜单「断开连接并删除运行时」重来。"
-            ) from None
-
-
-def _is_alive(pid: int, *, since: float) -> bool:
-    """`since`: a process that has the number by now but began later is another one."""
-    try:
-        process = psutil.Process(pid)
-        return bool(process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= since)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _follow(server: LocalServer) -> Callable[[], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from fintunnel_training.serving import base_of
 __all__ = ["base_for", "dry_run", "train"]
 
 _OTHER = "要保留它，请把 FOLDER 换成新的目录；要接着用它，请把参数改回去。原来的都还在，没有动过。"
-_OUT_OF_MEMORY = "显存不够时会自动减小批；仍不够就把 BATCH_SIZE 改为 2 或 MAX_LENGTH 改为 256。"
+_OUT_OF_MEMORY = "显存不够时会自动减小批；仍不够就把 MAX_LENGTH 改为 256，已经开始训练的还要换一个 FOLDER。"
 _ADVICE = (
     f"断线或中断：再运行这一格，从最新的检查点继续。{_OUT_OF_MEMORY}"
     "说检查点属于另一次训练：把参数改回去，或把 FOLDER 换成新的目录。"
@@ -54,7 +55,10 @@ def train(form: Form, places: Places, keys: Keys) -> None:
     places.check()
     if not (places.adapter / MANIFEST).is_file() and (places.saved / MANIFEST).is_file():
         copy_folder(places.saved, places.adapter)  # a new runtime: `fintunnel train` sees that it is done
-    _check_same(form, places)
+    try:
+        _check_same(form, places)
+    except TrainingError as error:
+        raise CellError(f"{error}。请改好表单或指令集，再运行这一格。") from None
     mirror = [] if places.work == places.folder else ["--mirror", str(places.checkpoints)]
     calibrate = [] if form.calibrate else ["--no-calibrate"]
     picture = LivePicture(places.live_curve, "损失曲线：最初几步之后出现")
@@ -70,6 +74,8 @@ def train(form: Form, places: Places, keys: Keys) -> None:
         read_adapter(places.saved, allow_unverified=True)
     except AdapterError as error:
         raise CellError(f"保存的适配器不对：{error}。请删掉 {places.saved} 再运行这一格。") from None
+    if places.saved != places.adapter:
+        shutil.rmtree(places.checkpoints, ignore_errors=True)  # `--mirror` kept the adapter there until now
     sys.stdout.write(f"适配器存在 {places.saved}\n")
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from fintunnel.terminal_text import is_plain
+
 __all__ = ["INSTALL", "Check", "Finding", "Status", "first_line", "guarded"]
 
 Status = Literal["ok", "warning", "failure"]
@@ -60,4 +62,4 @@ def first_line(error: BaseException | str) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if is_plain(c) else c.encode("unicode_escape").decode() for c in text)

@@ -33,7 +33,7 @@ def _train(
     resume: Annotated[
         Literal["auto", "never"], typer.Option(help="auto：有检查点就接着训练；never：从头开始")
     ] = "auto",
-    mirror: Annotated[Path | None, typer.Option(help="检查点另存一份的目录，如 Google Drive")] = None,
+    mirror: Annotated[Path | None, typer.Option(help="检查点和训练好的适配器另存一份的目录，如 Google Drive")] = None,
     save_steps: Annotated[int | None, typer.Option(help="每隔多少步存一个检查点")] = None,
     eval_data: Annotated[Path | None, typer.Option(help="验证集 JSONL，代替旁边的 X.val.jsonl")] = None,
     report_to: Annotated[

@@ -17,10 +17,9 @@ from typing import Any, NamedTuple
 
 from fintunnel.terminal_text import system_reason
 
-from fintunnel_training.adapter import read_adapter
 from fintunnel_training.atomic_files import replaced_name
 from fintunnel_training.base import LoadedBase, cuda_capability, load_base, load_tokenizer, resolve_base
-from fintunnel_training.errors import AdapterError, DataError, OptionError
+from fintunnel_training.errors import DataError, OptionError
 from fintunnel_training.instructions import InstructionFile, read_instructions, split_paths
 from fintunnel_training.option_paths import usable_path
 from fintunnel_training.qlora.adapter_folder import put_in_place, write_adapter_folder
@@ -28,7 +27,7 @@ from fintunnel_training.qlora.checkpoints import Checkpoint
 from fintunnel_training.qlora.distributed import check_launcher, from_main, is_main, local_rank, processes, said_once
 from fintunnel_training.qlora.encoding import EncodedRows, encode_rows
 from fintunnel_training.qlora.estimate import Estimate, describe, estimate, free_bytes, read_shape
-from fintunnel_training.qlora.evidence import read_training_info
+from fintunnel_training.qlora.finished_run import copy_to_mirror, is_done
 from fintunnel_training.qlora.options import TrainOptions
 from fintunnel_training.qlora.preflight import check_prompts, check_tokens
 from fintunnel_training.qlora.process_memory import keep_freed_memory
@@ -77,7 +76,7 @@ def train(options: TrainOptions) -> Path:
         _say(f"加载基座 {options.base}（{recipe.quantization}）…")
         base = load_base(options.base, recipe.quantization)
         identity = _identity(rows, base, recipe)
-        if from_main(lambda: options.resume == "auto" and _is_done(run, out, identity, mirror)):
+        if from_main(lambda: options.resume == "auto" and is_done(run, out, identity, mirror)):
             _say(f"{options.out} 已经用同样的数据、基座和参数训练完成。要重新训练，请加 --resume never。")
             return options.out
         start = from_main(lambda: _find_start(run, identity, mirror) if options.resume == "auto" else None)
@@ -95,8 +94,9 @@ def train(options: TrainOptions) -> Path:
                 session=session,
                 estimated=rows.estimated,
             )
+            is_mirrored = mirror is not None and copy_to_mirror(run.adapter, mirror)
             put_in_place(run.adapter, out)
-            run.forget_checkpoints(mirror, identity)
+            run.forget_checkpoints(mirror if is_mirrored else None, identity)
 
         from_main(finish)
     return options.out
@@ -219,29 +219,11 @@ def _identity(rows: _Rows, base: LoadedBase, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _is_done(run: RunFolder, out: Path, identity: dict[str, Any], mirror: Path | None) -> bool:
-    """Whether this very adapter lies in its place, or could be put there now."""
-    if _is_finished(run.adapter, identity):
-        put_in_place(run.adapter, out)  # it could not be, at the end of its training
-        run.forget_checkpoints(mirror, identity)
-    return _is_finished(out, identity)
-
-
 def _find_start(run: RunFolder, identity: dict[str, Any], mirror: Path | None) -> Checkpoint | None:
     start, faults = run.start_from(identity, mirror)
     for fault in faults:
         _say(f"注意：跳过不完整的检查点 {fault}")
     return start
-
-
-def _is_finished(out: Path, identity: dict[str, Any]) -> bool:
-    info = read_training_info(out)
-    if info is None or info.identity != identity:
-        return False
-    try:
-        return read_adapter(out, allow_unverified=True) is not None
-    except AdapterError:
-        return False
 
 
 def _say(text: str) -> None:

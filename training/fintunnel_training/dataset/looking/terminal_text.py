@@ -5,8 +5,7 @@ Rich breaks lines at spaces, which Chinese does not have, so lines are cut here,
 
 from __future__ import annotations
 
-import unicodedata
-
+from fintunnel.terminal_text import is_plain
 from rich.cells import cell_len
 from rich.text import Text
 
@@ -22,11 +21,7 @@ def visible(text: str) -> str:
     most `_LONGEST` characters, then how many more there are."""
     more = f"…（还有 {len(text) - _LONGEST:,} 字）" if len(text) > _LONGEST else ""
     text = text[:_LONGEST].replace("\r\n", "\n").replace("\t", "    ")
-    return "".join(c if c == "\n" or _is_plain(c) else _spelled(c) for c in text) + more
-
-
-def _is_plain(character: str) -> bool:
-    return character == " " or (character.isprintable() or unicodedata.category(character) == "Zs")
+    return "".join(c if c == "\n" or is_plain(c) else _spelled(c) for c in text) + more
 
 
 def _spelled(character: str) -> str:
