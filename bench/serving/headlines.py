@@ -18,7 +18,7 @@ __all__ = ["BESIDE_THE_CHECKOUT", "Headlines", "read_headlines"]
 BESIDE_THE_CHECKOUT = Path(__file__).parents[3] / "shared" / "data" / "finance_analysis.db"
 _MONDAY = datetime(2025, 9, 1, tzinfo=BEIJING)
 _WEEK_MIN = 7 * 24 * 60
-_PER_CELL = 2500  # prompts of a cell that no other cell has
+_PER_CELL = 1500  # prompts of a cell that none of 32 others has
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,14 @@ def test_key_is_not_on_curls_command_line(tmp_path: Path) -> None:
     assert given == f"Authorization: Bearer {API_KEY}\n"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the cell speaks to Colab's Linux shell")
+def test_curl_without_an_answer_is_one_line_that_says_what_to_do() -> None:
+    environment = {**os.environ, "FINTUNNEL_URL": "http://127.0.0.1:9", "FINTUNNEL_API_KEY": API_KEY}
+    script = source("curl").removeprefix("%%bash\n")
+    ended = subprocess.run(["bash"], input=script, env=environment, capture_output=True, encoding="utf-8", check=True)
+    assert ended.stdout == "[错误] 没有得到回答：先运行第 13 节，并看它的日志\n"
+
+
 @pytest.mark.e2e
 @pytest.mark.skipif(os.name == "nt", reason="the cells speak to Colab's Linux shell")
 @pytest.mark.usefixtures("_no_server_is_left")
