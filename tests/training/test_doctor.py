@@ -106,7 +106,7 @@ def test_a_folder_that_cannot_be_written_fails(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refused)
     finding = storage.current_folder()
-    assert finding.status == "failure" and "不能写入（Permission denied）" in finding.found
+    assert finding.status == "failure" and "不能写入（没有权限，或被别的程序占用）" in finding.found
 
 
 def test_the_hub_cache_lies_where_the_hub_library_puts_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

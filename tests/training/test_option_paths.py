@@ -35,7 +35,7 @@ def test_links_are_followed(tmp_path: Path) -> None:
 @needs_links
 def test_a_circle_of_links_is_refused(circle: Path) -> None:
     for path in (circle, circle / "below"):
-        with pytest.raises(OptionError, match="--out 不能用.*symbolic links"):
+        with pytest.raises(OptionError, match="--out 不能用：链接绕成了圈"):
             usable_path(path, "--out")
 
 

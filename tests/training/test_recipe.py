@@ -23,9 +23,9 @@ def test_every_preset_names_every_knob(preset: str) -> None:
 def test_every_knob_is_a_flag() -> None:
     import inspect
 
-    (callback,) = [train.registered_callback]
-    assert callback is not None and callback.callback is not None
-    assert set(inspect.signature(callback.callback).parameters) >= set(Recipe.model_fields)
+    (command,) = train.registered_commands
+    assert command.callback is not None
+    assert set(inspect.signature(command.callback).parameters) >= set(Recipe.model_fields)
 
 
 def test_the_preset_follows_the_machine() -> None:

@@ -68,7 +68,7 @@ def test_an_interrupted_write_leaves_the_old_report(tmp_path: Path, monkeypatch:
             raise OSError(28, "No space left on device")
         return real(path, data)
 
-    with monkeypatch.context() as patched, pytest.raises(DataError, match="No space left"):
+    with monkeypatch.context() as patched, pytest.raises(DataError, match="磁盘满了"):
         patched.setattr(Path, "write_bytes", full_disk)
         write_report(full(), tmp_path, language="en", loss_curves={})
     assert contents(tmp_path) == before

@@ -13,7 +13,7 @@ from fintunnel_training.colab.failure import CellError
 
 __all__ = ["end_left_behind", "serving_processes"]
 
-_END_SECONDS = 60.0  # more than a server gives running requests; a training saves a checkpoint in it
+_END_SECONDS = 240.0  # a training saves a checkpoint and copies it to Drive; a server needs half a minute
 _KILLED_SECONDS = 10.0
 
 
