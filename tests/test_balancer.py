@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPResponse
 from pathlib import Path
 
 import httpx
@@ -84,11 +85,15 @@ def test_a_caller_who_sends_too_slowly_is_told(tmp_path: Path, head_is_whole: bo
     nobody = {"REPLICA_1": "127.0.0.1:9", "REPLICA_2": "127.0.0.1:9"}
     with balancer(tmp_path, nobody, tmp_path / "haproxy.cfg") as running:
         address = ("127.0.0.1", int(running.url.rpartition(":")[2]))
-        with socket.create_connection(address, timeout=10) as caller, caller.makefile("rb") as answer:
+        with socket.create_connection(address, timeout=10) as caller:
             end = b"\r\n{" if head_is_whole else b""
             caller.sendall(b"POST /analyze HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n" + end)
-            head, _, body = answer.read().partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 408 ")
+            answer = HTTPResponse(caller)
+            answer.begin()
+            body = (
+                answer.read()
+            )  # not to the connection's end: HAProxy 3.4 keeps it a while for the rest of the request
+    assert answer.status == 408
     if head_is_whole:
         error = ErrorBody.model_validate(json.loads(body)).error
         assert (error.code.value, error.type) == ("request_too_slow", "invalid_request_error")
