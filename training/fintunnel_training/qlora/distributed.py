@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 from fintunnel_training.errors import OptionError, TrainingError
@@ -116,9 +118,22 @@ def highest_of_all(number: int, device: Any) -> int:
     return int(highest.item())
 
 
+@cache
 def _connected() -> Any:
     import torch
     from accelerate import PartialState
 
     on_gpu = torch.cuda.is_available()
-    return PartialState(cpu=not on_gpu, backend="nccl" if on_gpu else "gloo")
+    state = PartialState(cpu=not on_gpu, backend="nccl" if on_gpu else "gloo")
+    if not on_gpu:
+        atexit.register(_disconnect)
+    return state
+
+
+def _disconnect() -> None:
+    """Left to the interpreter's end, gloo's threads are now and then destroyed while they run, and the process aborts.
+    (NCCL would wait here for the others, who may be gone.)"""
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
