@@ -25,7 +25,7 @@ from tests.client.test_cli import run
         ("calibrate models", "缺少选项 --adapter。用法见 fintunnel calibrate --help"),
         ("export models", "缺少选项 --adapter。用法见 fintunnel export --help"),
         ("dataset check", "缺少参数 file。用法见 fintunnel dataset check --help"),
-        ("dataset biuld", "没有这个命令：dataset biuld。全部命令见 fintunnel dataset --help"),
+        ("dataset biuld", "没有这个命令：dataset biuld，相近的有：build。全部命令见 fintunnel dataset --help"),
         ("nonsense --x", "没有这个命令：nonsense。全部命令见 fintunnel --help"),
         ("--prot", "没有选项 --prot。用法见 fintunnel --help"),
         ("check --timeout 0", "--timeout 的值应不小于 0.1。用法见 fintunnel check --help"),

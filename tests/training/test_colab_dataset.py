@@ -37,7 +37,7 @@ class TestData:
         self, here: Places, rows: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         launch(here, data=str(rows)).get_data()
-        assert "（1 行）；同名的验证集一起取来了，没有测试集、数据卡" in capsys.readouterr().out
+        assert "（1 行）；一起取来的：验证集；没有的：测试集、数据卡" in capsys.readouterr().out
 
     def test_broken_set_is_not_taken_and_its_correction_is(self, here: Places, rows: Path) -> None:
         good = rows.read_bytes()

@@ -8,23 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fintunnel_training.adapter import BaseInfo, file_sha256
+from fintunnel_training.adapter import file_sha256
 from fintunnel_training.colab import training
 from fintunnel_training.colab.failure import CellError
 from fintunnel_training.colab.places import Places
 
 from tests.training.colab_runtime import places_in, ready
-from tests.training.finished_adapter import bare_adapter, trained_adapter
+from tests.training.finished_adapter import BASE, bare_adapter, trained_adapter
 
-_EMBEDDED = BaseInfo(
-    source="embedded",
-    id="SmolLM2-135M-Instruct",
-    revision=None,
-    config_sha256="c",
-    tokenizer_sha256="t",
-    chat_template_sha256="m",
-    weights_sha256=None,
-)
+_EMBEDDED = BASE.model_copy(update={"source": "embedded", "id": "SmolLM2-135M-Instruct"})
 
 
 @pytest.fixture

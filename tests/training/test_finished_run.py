@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from fintunnel_training.adapter import file_sha256
-from fintunnel_training.qlora.finished_run import copy_to_mirror, is_done
+from fintunnel_training.qlora.finished_run import copy_to_mirror, place_finished_adapter
 from fintunnel_training.qlora.run_folder import RunFolder
 
 from tests.training.finished_adapter import bare_adapter, trained_adapter
@@ -39,6 +39,6 @@ def test_it_is_fetched_back_if_it_is_this_runs_and_whole(tmp_path: Path, fault: 
     if fault == "damaged":
         (kept / "adapter_model.safetensors").write_bytes(b"half")
     identity = {**IDENTITY, "data_sha256": "other"} if fault == "of another run" else IDENTITY
-    assert is_done(RunFolder(out), out, identity, mirror) == (fault is None)
+    assert place_finished_adapter(RunFolder(out), out, identity, mirror) == (fault is None)
     assert (out / "manifest.json").is_file() == (fault is None)
     assert kept.is_dir()

@@ -14,10 +14,9 @@ _SENTENCES = (
     (re.compile(r"Missing option '(?P<name>[^']+)'.*"), "缺少选项 {name}"),
     (re.compile(r"Missing argument '(?P<name>[^']+)'.*"), "缺少参数 {name}"),
     (
-        re.compile(r"No such option: (?P<name>\S+) \(Possible options: (?P<near>.+)\)"),
+        re.compile(r"No such option: (?P<name>\S+) (?:\(Possible options: |Did you mean )(?P<near>[^)]+)\)?"),
         "没有选项 {name}，相近的有：{near}",
     ),
-    (re.compile(r"No such option: (?P<name>\S+) Did you mean (?P<near>.+)"), "没有选项 {name}，相近的有：{near}"),
     (re.compile(r"No such option: (?P<name>\S+)"), "没有选项 {name}"),
     (re.compile(r"Option '(?P<name>[^']+)' requires an argument"), "选项 {name} 后面缺少它的值"),
     (re.compile(r"Option '(?P<name>[^']+)' does not take a value"), "选项 {name} 后面不带值"),
@@ -48,8 +47,10 @@ def wrong_use(command: Sequence[str], error: BaseException) -> ConfigurationErro
     named = " ".join(command)
     if message.startswith("No such command"):
         *above, _ = command or [""]
+        near = message.partition("Did you mean ")[2].replace("'", "").replace(", ", "、")
         return ConfigurationError(
-            f"没有这个命令：{named}", advice=f"全部命令见 {' '.join(['fintunnel', *above, '--help'])}"
+            f"没有这个命令：{named}" + (f"，相近的有：{near}" if near else ""),
+            advice=f"全部命令见 {' '.join(['fintunnel', *above, '--help'])}",
         )
     return ConfigurationError(
         f"选项不对：{_in_chinese(message, error.__cause__)}",

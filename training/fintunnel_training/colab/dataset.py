@@ -44,7 +44,7 @@ def get(form: Form, places: Places) -> Path | None:
     if source.suffix == ".jsonl":
         rows = _count(source)  # a file that cannot be used is not taken
         along = _take_instructions(source, places.instructions)
-        sys.stdout.write(f"指令集 {places.instructions}（{rows} 行）；同名的{along}\n")
+        sys.stdout.write(f"指令集 {places.instructions}（{rows} 行）；{along}\n")
         return None
     # Read from the local disk: SQLite seeks, which Drive answers slowly.
     database = places.work / source.name
@@ -111,8 +111,7 @@ def _take_instructions(source: Path, target: Path) -> str:
     for origin, copy in [*(beside[name] for name in there), (source, target)]:
         copy_file(origin, copy)
     absent = [name for name in beside if name not in there]
-    parts = ["、".join(there) + "一起取来了"] * bool(there) + ["没有" + "、".join(absent)] * bool(absent)
-    return "，".join(parts)
+    return f"一起取来的：{'、'.join(there) or '无'}；没有的：{'、'.join(absent) or '无'}"
 
 
 def _check_same(form: Form, instructions: Path, source: Path | None) -> None:

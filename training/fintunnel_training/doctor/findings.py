@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from fintunnel.terminal_text import is_plain
+from fintunnel.terminal_text import printable
 
 __all__ = ["INSTALL", "Check", "Finding", "Status", "first_line", "guarded"]
 
@@ -52,14 +52,11 @@ def guarded(name: str, look: Callable[[], Finding], *, required: bool = False) -
             f"请重装依赖再试：{INSTALL}；仍然出错，请带上这一行提交 issue。",
         )
     blocks = required and finding.status == "failure"
-    return Check(name, finding.status, _printable(finding.found), _printable(finding.advice), blocks)
+    found, advice = (printable(text).replace("\n", "\\n") for text in (finding.found, finding.advice))
+    return Check(name, finding.status, found, advice, blocks)
 
 
 def first_line(error: BaseException | str) -> str:
     """The first line that says something, shortened: model libraries put whole manuals into their errors."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "（没有说明）")
     return line if len(line) <= _LONGEST else line[:_LONGEST] + "…"
-
-
-def _printable(text: str) -> str:
-    return "".join(c if is_plain(c) else c.encode("unicode_escape").decode() for c in text)

@@ -16,13 +16,13 @@ from fintunnel_training.qlora.adapter_folder import put_in_place
 from fintunnel_training.qlora.evidence import read_training_info
 from fintunnel_training.qlora.run_folder import RunFolder
 
-__all__ = ["copy_to_mirror", "is_done"]
+__all__ = ["copy_to_mirror", "place_finished_adapter"]
 
 _MIRRORED = "adapter"
 
 
-def is_done(run: RunFolder, out: Path, identity: dict[str, Any], mirror: Path | None) -> bool:
-    """Whether this very adapter lies in its place, or could be put there now."""
+def place_finished_adapter(run: RunFolder, out: Path, identity: dict[str, Any], mirror: Path | None) -> bool:
+    """Whether this very adapter lies at `out` now; one that is finished in the run folder or mirror is put there."""
     if _is_finished(run.adapter, identity):
         put_in_place(run.adapter, out)  # it could not be, at the end of its training
         is_mirrored = mirror is not None and _is_finished(mirror / _MIRRORED, identity)

@@ -27,7 +27,7 @@ from fintunnel_training.qlora.checkpoints import Checkpoint
 from fintunnel_training.qlora.distributed import check_launcher, from_main, is_main, local_rank, processes, said_once
 from fintunnel_training.qlora.encoding import EncodedRows, encode_rows
 from fintunnel_training.qlora.estimate import Estimate, describe, estimate, free_bytes, read_shape
-from fintunnel_training.qlora.finished_run import copy_to_mirror, is_done
+from fintunnel_training.qlora.finished_run import copy_to_mirror, place_finished_adapter
 from fintunnel_training.qlora.options import TrainOptions
 from fintunnel_training.qlora.preflight import check_prompts, check_tokens
 from fintunnel_training.qlora.process_memory import keep_freed_memory
@@ -76,7 +76,7 @@ def train(options: TrainOptions) -> Path:
         _say(f"加载基座 {options.base}（{recipe.quantization}）…")
         base = load_base(options.base, recipe.quantization)
         identity = _identity(rows, base, recipe)
-        if from_main(lambda: options.resume == "auto" and is_done(run, out, identity, mirror)):
+        if from_main(lambda: options.resume == "auto" and place_finished_adapter(run, out, identity, mirror)):
             _say(f"{options.out} 已经用同样的数据、基座和参数训练完成。要重新训练，请加 --resume never。")
             return options.out
         start = from_main(lambda: _find_start(run, identity, mirror) if options.resume == "auto" else None)

@@ -14,6 +14,7 @@ from fintunnel.atomic_file import replacing_file
 from fintunnel.wire import HORIZON_MIN
 
 from fintunnel_training.errors import DatabaseError
+from fintunnel_training.instructions import SQLITE_MAGIC
 
 __all__ = ["SCHEMA", "build_sample_database"]
 
@@ -59,7 +60,7 @@ def _is_sample(path: Path) -> bool:
         return False
     # SQLite's file format: big-endian numbers, the file change counter at offset 24, the application id at 68.
     numbers = int.from_bytes(header[24:28]), int.from_bytes(header[68:72])
-    return header.startswith(b"SQLite format 3") and numbers == (_CHANGES, _APPLICATION_ID)
+    return header.startswith(SQLITE_MAGIC) and numbers == (_CHANGES, _APPLICATION_ID)
 
 
 def _fill(connection: sqlite3.Connection) -> None:
