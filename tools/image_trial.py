@@ -51,7 +51,8 @@ def try_image(trial: Trial, resolve: Mapping[str, str], say: Callable[[str], Non
         trial.command, env=trial.environment, cwd=trial.folder, stdin=subprocess.DEVNULL,
         capture_output=True, encoding="utf-8", check=False, timeout=120,
     )  # fmt: skip
-    say(f"without a key: status {refused.returncode}: {refused.stderr.strip()[-150:]}")
+    last_line = refused.stderr.strip().rpartition("\n")[2]
+    say(f"without a key: status {refused.returncode}: {last_line[:150]}")
     if refused.returncode != 2 or "FINTUNNEL_API_KEY" not in refused.stderr:
         return False
 
